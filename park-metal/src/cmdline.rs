@@ -1,0 +1,193 @@
+//! The image's command line: `key=value` words, each key at most once.
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `t` | the test: `smp`, `skeleton` | `smp` |
+//! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
+//! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
+
+use core::fmt;
+
+/// The longest wait for another CPU if the command line doesn't say: virtual CPUs may outnumber the host's.
+pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
+
+/// What the image does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Test {
+    /// Starts every CPU, gives each a job and an NMI.
+    Smp,
+    /// Parks one CPU with Hlt and one with Clgi, disturbs both, wakes both.
+    Skeleton,
+}
+
+impl Test {
+    /// All tests.
+    pub const ALL: [Self; 2] = [Self::Smp, Self::Skeleton];
+
+    /// The name on the command line and in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Smp => "smp",
+            Self::Skeleton => "skeleton",
+        }
+    }
+
+    /// The test with this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|test| test.name() == name)
+    }
+}
+
+/// The parsed command line.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Options {
+    /// What to do.
+    pub test: Test,
+    /// CPUs that must come online, the first included; 0 if any number will do.
+    pub cpus: u32,
+    /// The longest wait for another CPU, in milliseconds.
+    pub timeout_ms: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { test: Test::Smp, cpus: 0, timeout_ms: DEFAULT_TIMEOUT_MS }
+    }
+}
+
+/// Why a command line was refused. Nothing has been done then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CmdlineError<'a> {
+    /// The bytes are not UTF-8.
+    NotText {
+        /// Offset of the first bad byte.
+        offset: usize,
+    },
+    /// A word without `=`.
+    NoValue {
+        /// The word.
+        word: &'a str,
+    },
+    /// A key that the table above doesn't have.
+    UnknownKey {
+        /// The key.
+        key: &'a str,
+    },
+    /// A key given twice.
+    Duplicate {
+        /// The key.
+        key: &'a str,
+    },
+    /// A test that doesn't exist.
+    UnknownTest {
+        /// The name.
+        name: &'a str,
+    },
+    /// A value that is no decimal number of 32 bits.
+    NotANumber {
+        /// The key.
+        key: &'a str,
+        /// Its value.
+        value: &'a str,
+    },
+}
+
+impl fmt::Display for CmdlineError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText { offset } => write!(f, "the command line is not UTF-8 at byte {offset}"),
+            Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
+            Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus and timeout_ms"),
+            Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
+            Self::UnknownTest { name } => write!(f, "unknown test `{name}`; there are smp and skeleton"),
+            Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
+        }
+    }
+}
+
+impl core::error::Error for CmdlineError<'_> {}
+
+impl Options {
+    /// Parses `bytes`, the command line without its terminating zero.
+    ///
+    /// # Errors
+    /// [`CmdlineError`] names the word that is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CmdlineError<'_>> {
+        let text =
+            core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
+        let (mut test, mut cpus, mut timeout_ms) = (None, None, None);
+        for word in text.split_ascii_whitespace() {
+            let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
+            match key {
+                "t" => {
+                    let parsed = Test::from_name(value).ok_or(CmdlineError::UnknownTest { name: value })?;
+                    set_once(&mut test, parsed, key)?;
+                }
+                "cpus" => set_once(&mut cpus, number(key, value)?, key)?,
+                "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
+                _ => return Err(CmdlineError::UnknownKey { key }),
+            }
+        }
+        let default = Self::default();
+        Ok(Self {
+            test: test.unwrap_or(default.test),
+            cpus: cpus.unwrap_or(default.cpus),
+            timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),
+        })
+    }
+}
+
+fn set_once<'a, T>(slot: &mut Option<T>, value: T, key: &'a str) -> Result<(), CmdlineError<'a>> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(CmdlineError::Duplicate { key }),
+    }
+}
+
+fn number<'a>(key: &'a str, value: &'a str) -> Result<u32, CmdlineError<'a>> {
+    value.parse().map_err(|_| CmdlineError::NotANumber { key, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_line_gives_defaults() {
+        assert_eq!(Options::parse(b""), Ok(Options { test: Test::Smp, cpus: 0, timeout_ms: 10_000 }));
+        assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let parsed = Options::parse(b" cpus=4  t=skeleton timeout_ms=250");
+        assert_eq!(parsed, Ok(Options { test: Test::Skeleton, cpus: 4, timeout_ms: 250 }));
+    }
+
+    #[test]
+    fn every_test_is_found_by_its_name() {
+        for test in Test::ALL {
+            assert_eq!(Test::from_name(test.name()), Some(test));
+        }
+    }
+
+    #[test]
+    fn bad_words_are_refused_by_name() {
+        let cases: [(&[u8], CmdlineError<'_>); 8] = [
+            (b"t=smp \xff", CmdlineError::NotText { offset: 6 }),
+            (b"verbose", CmdlineError::NoValue { word: "verbose" }),
+            (b"test=smp", CmdlineError::UnknownKey { key: "test" }),
+            (b"t=smp t=smp", CmdlineError::Duplicate { key: "t" }),
+            (b"t=smpx", CmdlineError::UnknownTest { name: "smpx" }),
+            (b"cpus=", CmdlineError::NotANumber { key: "cpus", value: "" }),
+            (b"cpus=-1", CmdlineError::NotANumber { key: "cpus", value: "-1" }),
+            (b"timeout_ms=4294967296", CmdlineError::NotANumber { key: "timeout_ms", value: "4294967296" }),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(Options::parse(line), Err(expected));
+        }
+    }
+}

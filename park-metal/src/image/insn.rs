@@ -1,0 +1,79 @@
+//! Single instructions. Each function is one instruction (or an inseparable pair) and nothing else.
+//!
+//! All of them need CPL 0, which the image has from its first instruction to its last.
+
+use core::arch::asm;
+
+/// `OUT DX, EAX`.
+pub(crate) fn out_u32(port: u16, value: u32) {
+    // SAFETY: port output touches no memory of this program; the image owns every device of the machine.
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags)) }
+}
+
+/// `OUT DX, AL`.
+pub(crate) fn out_u8(port: u16, value: u8) {
+    // SAFETY: as in `out_u32`.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nostack, preserves_flags)) }
+}
+
+/// `IN AL, DX`.
+pub(crate) fn in_u8(port: u16) -> u8 {
+    let value;
+    // SAFETY: as in `out_u32`.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nostack, preserves_flags)) }
+    value
+}
+
+/// `RDMSR`. Only for MSRs that every x86-64 CPU has: others fault, which ends the image with a report.
+pub(crate) fn read_msr(msr: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reading an MSR touches no memory; a #GP is reported and ends the image.
+    unsafe { asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nostack, preserves_flags)) }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// `RDTSC`, ordered behind all earlier loads (SDM vol. 2, RDTSC: LFENCE first).
+pub(crate) fn read_tsc() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: neither instruction touches memory.
+    unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack, preserves_flags)) }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// `CLI; HLT`: stops this CPU until an NMI, SMI, #MC or INIT.
+pub(crate) fn cli_hlt() {
+    // SAFETY: neither instruction touches memory; handlers that run meanwhile return here.
+    unsafe { asm!("cli", "hlt", options(nostack)) }
+}
+
+/// Sets bits of CR4.
+///
+/// # Safety
+/// The bits must be supported and must not change how memory is translated.
+pub(crate) unsafe fn set_cr4_bits(bits: u64) {
+    // SAFETY: the caller vouches for the bits; the other bits keep their values.
+    unsafe {
+        asm!(
+            "mov {old}, cr4",
+            "or {old}, {bits}",
+            "mov cr4, {old}",
+            old = out(reg) _,
+            bits = in(reg) bits,
+            options(nostack)
+        );
+    }
+}
+
+/// Reads CR3.
+pub(crate) fn read_cr3() -> u64 {
+    let value;
+    // SAFETY: reading CR3 touches no memory.
+    unsafe { asm!("mov {}, cr3", out(reg) value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
+/// `STI; NOP; CLI`: takes the interrupts that are pending. STI alone holds them back for one instruction.
+pub(crate) fn take_pending_interrupts() {
+    // SAFETY: the image's handlers return with everything as it was, and no lock is held by those that call this.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) }
+}

@@ -1,0 +1,55 @@
+//! What needs the machine for itself: from the PVH entry to the end of the test.
+
+mod ap_start;
+mod apic;
+mod boot;
+mod clock;
+mod exit;
+mod failure;
+mod insn;
+mod percpu;
+mod serial;
+mod smp;
+mod traps;
+mod world;
+
+use core::panic::PanicInfo;
+
+use self::exit::Verdict;
+use self::world::World;
+use crate::cmdline::Test;
+use crate::report::Value;
+
+/// The 64-bit entry, called by `boot.s` on the boot CPU's own stack.
+extern "C" fn boot_main(start_info: u64) -> ! {
+    serial::init();
+    let verdict = match World::build(start_info) {
+        Ok(world) => run(&world),
+        Err(error) => {
+            serial::emit_failure(format_args!("{error}"));
+            Verdict::Failed
+        }
+    };
+    exit::leave(verdict)
+}
+
+/// Runs the test and reports its end. The line `complete` is the only proof that the test ran to its end.
+fn run(world: &World) -> Verdict {
+    let test = world.options.test;
+    let result = match test {
+        Test::Smp => smp::run(world),
+        Test::Skeleton => smp::run(world),
+    };
+    if let Err(error) = result {
+        serial::emit_failure(format_args!("{error}"));
+    }
+    let fields = [("test", Value::Text(test.name())), ("ok", Value::Truth(result.is_ok()))];
+    serial::emit("complete", &fields);
+    if result.is_ok() { Verdict::Passed } else { Verdict::Failed }
+}
+
+/// Reports a panic and ends the image: the binary's panic handler.
+pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    serial::emit("panic", &[("why", Value::Format(format_args!("{info}")))]);
+    exit::leave(Verdict::Broken)
+}

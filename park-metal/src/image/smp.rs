@@ -1,0 +1,66 @@
+//! The test `smp`: every CPU runs a job of its own, and counts the NMI and the fixed interrupts that it is sent.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::image::apic::{self, Ipi};
+use crate::image::failure::Failure;
+use crate::image::insn;
+use crate::image::percpu::{self, PerCpu};
+use crate::image::serial;
+use crate::image::traps::FIXED_VECTOR;
+use crate::image::world::World;
+use crate::memory::MAX_CPUS;
+use crate::report::Value;
+
+/// What the jobs of each CPU added up to.
+static SUMS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// Runs the test.
+pub(crate) fn run(world: &World) -> Result<(), Failure> {
+    serial::emit("smp", &[("online", Value::Number(world.online().into()))]);
+    for cpu in world.others() {
+        // Distinct arguments: a job that ran on the wrong CPU shows.
+        let argument = 100 + u64::from(cpu.index);
+        run_job(world, cpu, add_argument, argument)?;
+        let sum = SUMS.get(cpu.index as usize).map_or(0, |sum| sum.load(Ordering::Acquire));
+        expect(cpu, "the sum of its jobs' arguments", sum, argument)?;
+
+        apic::send(world.clock, cpu.apic_id, Ipi::Nmi)?;
+        world.wait(|| cpu.nmi_count.load(Ordering::Acquire) != 0, "an NMI to be counted")?;
+
+        // Twice: the second arrives only if the first got its EOI.
+        for round in 1..=2 {
+            apic::send(world.clock, cpu.apic_id, Ipi::Fixed(FIXED_VECTOR))?;
+            run_job(world, cpu, take_pending_interrupts, 0)?;
+            expect(cpu, "its count of fixed interrupts", cpu.fixed_count.load(Ordering::Acquire), round)?;
+        }
+    }
+    // Last, when everything had time to go astray.
+    for cpu in world.cpus() {
+        let sent = u64::from(cpu.index != 0);
+        expect(cpu, "its count of NMIs", cpu.nmi_count.load(Ordering::Acquire), sent)?;
+        expect(cpu, "its count of machine checks", cpu.mc_count.load(Ordering::Acquire), 0)?;
+        expect(cpu, "its arrivals in the job loop", cpu.arrivals.load(Ordering::Acquire), sent)?;
+    }
+    Ok(())
+}
+
+extern "C" fn add_argument(argument: u64) {
+    if let Some(sum) = SUMS.get(percpu::current().index as usize) {
+        sum.fetch_add(argument, Ordering::Release);
+    }
+}
+
+extern "C" fn take_pending_interrupts(_argument: u64) {
+    insn::take_pending_interrupts();
+}
+
+fn run_job(world: &World, cpu: &PerCpu, job: percpu::Job, argument: u64) -> Result<(), Failure> {
+    cpu.give(job, argument)?;
+    Ok(world.wait(|| cpu.is_idle(), "a job to end")?)
+}
+
+/// Fails if `found` is not what is `wanted` of a CPU.
+pub(crate) fn expect(cpu: &PerCpu, what: &'static str, found: u64, wanted: u64) -> Result<(), Failure> {
+    if found == wanted { Ok(()) } else { Err(Failure::Wrong { index: cpu.index, what, found, wanted }) }
+}

@@ -1,0 +1,92 @@
+# Where interrupts and exceptions arrive. Included by traps.rs.
+# Every vector has an IST stack in the CPU's own area, so RSP masked by the area's alignment is the area, whose
+# first bytes are the counters (the braces hold offsets in PerCpu). No handler that returns touches an SSE register.
+
+.section .text.metal_traps, "ax"
+.code64
+
+# One stub per vector: pushes an error code where the CPU did not, and the vector.
+.balign 16
+.global metal_trap_stubs
+metal_trap_stubs:
+.set metal_vector, 0
+.rept 256
+    .balign 16
+    .if metal_vector >= 32 || ((0x60227d00 >> metal_vector) & 1) == 0
+        pushq $0                    # vectors 8, 10-14, 17, 21, 29, 30 come with an error code (SDM table 6-1)
+    .endif
+    pushq $metal_vector
+    jmp metal_trap_fatal
+    .set metal_vector, metal_vector + 1
+.endr
+
+# Nothing of the image expects these: report and end. Never returns, so nothing is saved.
+.balign 16
+metal_trap_fatal:
+    cld
+    mov %rsp, %rdi                  # vector, error code, RIP, CS, RFLAGS, RSP, SS
+    mov %cr2, %rsi
+    and $-16, %rsp
+    call {fatal}
+    ud2
+
+# NMI: counted. A plain INC: this CPU alone writes it, and NMIs are blocked until the IRETQ.
+.balign 16
+.global metal_nmi
+metal_nmi:
+    push %rdi
+    mov %rsp, %rdi
+    and $-{AREA_BYTES}, %rdi
+    incq {NMI_COUNT}(%rdi)
+    pop %rdi
+    iretq
+
+# Machine check: counted. MCIP is cleared last: a #MC while it is set is a shutdown (SDM vol. 3, 15.3.1.2).
+.balign 16
+.global metal_machine_check
+metal_machine_check:
+    push %rax
+    push %rcx
+    push %rdx
+    push %rdi
+    mov ${MCG_STATUS}, %ecx
+    rdmsr
+    mov %rsp, %rdi
+    and $-{AREA_BYTES}, %rdi
+    mov %rax, {MC_STATUS}(%rdi)
+    incq {MC_COUNT}(%rdi)
+    test $1, %al                    # RIPV = 0: the interrupted program can't go on
+    jz 1f
+    xor %eax, %eax
+    xor %edx, %edx
+    wrmsr
+    pop %rdi
+    pop %rdx
+    pop %rcx
+    pop %rax
+    iretq
+1:  add $32, %rsp
+    pushq $0
+    pushq $18
+    jmp metal_trap_fatal
+
+# A fixed interrupt that the image sends itself: counted, then EOI.
+.balign 16
+.global metal_fixed
+metal_fixed:
+    push %rax
+    push %rdi
+    mov %rsp, %rdi
+    and $-{AREA_BYTES}, %rdi
+    incq {FIXED_COUNT}(%rdi)
+    mov ${APIC_EOI}, %eax
+    movl $0, (%rax)                 # after the count: whoever sees ISR clear sees the count
+    pop %rdi
+    pop %rax
+    iretq
+
+# The spurious vector: no EOI (SDM vol. 3, 10.9).
+.balign 16
+.global metal_spurious
+metal_spurious:
+    iretq

@@ -1,0 +1,180 @@
+//! What a test finds: options, a clock, and every CPU of the machine in its job loop.
+
+use core::sync::atomic::Ordering;
+
+use park_core::PhysAddr;
+
+use crate::cmdline::Options;
+use crate::image::ap_start::{Start, start_ap};
+use crate::image::apic;
+use crate::image::clock::{ClockError, TscClock};
+use crate::image::exit::{self, Verdict};
+use crate::image::failure::Failure;
+use crate::image::percpu::{self, PerCpu};
+use crate::image::serial;
+use crate::madt::{self, AcpiError};
+use crate::memory::{self, CPU_AREA_BYTES, IDENTITY_MAP_END, MAX_CPUS, PAGE_POOL, PageBump, REGIONS};
+use crate::pvh::{MEMORY_MAP_ENTRY_BYTES, START_INFO_BYTES, StartInfo, memory_ranges};
+use crate::report::Value;
+
+/// The longest command line that is read, in bytes.
+const CMDLINE_BYTES_MAX: usize = 4096;
+
+unsafe extern "C" {
+    safe static metal_boot_area: u8;
+}
+
+/// The machine, started.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// The command line.
+    pub(crate) options: Options,
+    /// The time.
+    pub(crate) clock: TscClock,
+    cpus: [Option<&'static PerCpu>; MAX_CPUS],
+}
+
+impl World {
+    /// Reads what the loader left, then starts every CPU. Reports `boot` and one `online` per CPU.
+    pub(crate) fn build(start_info: u64) -> Result<Self, Failure> {
+        let out_of_reach = |what| move |at| Failure::OutOfReach { what, at };
+        let bytes = identity_bytes(PhysAddr(start_info), START_INFO_BYTES)
+            .and_then(|bytes| bytes.first_chunk())
+            .ok_or(PhysAddr(start_info))
+            .map_err(out_of_reach("the start info"))?;
+        let info = StartInfo::parse(bytes)?;
+        let map_bytes = info.memory_map_entries as usize * MEMORY_MAP_ENTRY_BYTES;
+        let map = identity_bytes(info.memory_map, map_bytes)
+            .ok_or(info.memory_map)
+            .map_err(out_of_reach("the memory map"))?;
+        let ram_bytes = memory::check(memory_ranges(map), &REGIONS)?;
+        let options = match info.cmdline {
+            None => Options::default(),
+            Some(at) => Options::parse(identity_text(at).ok_or(at).map_err(out_of_reach("the command line"))?)?,
+        };
+        let clock = TscClock::calibrate()?;
+        let mut world = Self { options, clock, cpus: [None; MAX_CPUS] };
+        world.start_boot_cpu()?;
+        serial::emit(
+            "boot",
+            &[
+                ("via", Value::Text("pvh")),
+                ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
+                ("ram_bytes", Value::Number(ram_bytes)),
+                ("tsc_hz", Value::Number(park_core::Clock::ticks_per_second(&clock))),
+            ],
+        );
+        let rsdp = info.rsdp.ok_or(AcpiError::NoMadt)?;
+        world.start_others(madt::find(rsdp, &identity_bytes)?)?;
+        let (online, wanted) = (world.online(), world.options.cpus);
+        if wanted != 0 && online != wanted {
+            return Err(Failure::WrongCpuCount { online, wanted });
+        }
+        Ok(world)
+    }
+
+    fn start_boot_cpu(&mut self) -> Result<(), Failure> {
+        let apic_id = apic::enable()?;
+        let area = PhysAddr((&raw const metal_boot_area).expose_provenance() as u64);
+        // SAFETY: boot.s reserves the area with this size and alignment for the boot CPU, whose stack is in it.
+        let boot_cpu = unsafe { percpu::prepare(area, 0, apic_id) };
+        // SAFETY: this is the boot CPU, on that stack.
+        unsafe { percpu::load_tables(boot_cpu) };
+        self.add(boot_cpu)
+    }
+
+    fn start_others(&mut self, madt: &'static [u8]) -> Result<(), Failure> {
+        let boot_id = self.cpus().next().map(|cpu| cpu.apic_id);
+        let mut pages = PageBump::new(PAGE_POOL);
+        for apic_id in madt::EnabledCpus::new(madt) {
+            let apic_id = apic_id?;
+            if Some(apic_id) == boot_id {
+                continue;
+            }
+            let area = pages.take(CPU_AREA_BYTES, CPU_AREA_BYTES).ok_or(Failure::TooManyCpus)?;
+            let index = self.online();
+            // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
+            let cpu = unsafe { percpu::prepare(area, index, apic_id) };
+            self.add(cpu)?;
+            let start = Start {
+                entry: ap_main,
+                stack_top: cpu.stack_top(),
+                argument: core::ptr::from_ref(cpu).expose_provenance() as u64,
+                timeout_us: self.timeout_us(),
+            };
+            // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts
+            // others, one at a time.
+            unsafe { start_ap(self.clock, apic_id, start) }.map_err(|error| Failure::Start { apic_id, error })?;
+            self.wait(|| cpu.arrivals.load(Ordering::Acquire) == 1, "a CPU in its job loop")?;
+            let fields = [("cpu", Value::Number(index.into())), ("apic_id", Value::Number(apic_id.0.into()))];
+            serial::emit("online", &fields);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, cpu: &'static PerCpu) -> Result<(), Failure> {
+        *self.cpus.get_mut(cpu.index as usize).ok_or(Failure::TooManyCpus)? = Some(cpu);
+        Ok(())
+    }
+
+    /// All CPUs, the boot CPU first.
+    pub(crate) fn cpus(&self) -> impl Iterator<Item = &'static PerCpu> {
+        self.cpus.iter().flatten().copied()
+    }
+
+    /// All CPUs but the boot CPU.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &'static PerCpu> {
+        self.cpus().skip(1)
+    }
+
+    /// How many CPUs there are, the boot CPU included.
+    pub(crate) fn online(&self) -> u32 {
+        self.cpus().fold(0, |count, _| count + 1)
+    }
+
+    /// The longest wait for another CPU.
+    pub(crate) fn timeout_us(&self) -> u64 {
+        u64::from(self.options.timeout_ms) * 1000
+    }
+
+    /// Waits for another CPU.
+    pub(crate) fn wait(&self, done: impl FnMut() -> bool, what: &'static str) -> Result<(), ClockError> {
+        self.clock.wait(self.timeout_us(), what, done)
+    }
+}
+
+/// Where a started CPU begins: on its own stack, with `percpu` the address of its area.
+extern "C" fn ap_main(_area: u64) -> ! {
+    come_home()
+}
+
+/// Makes the executing CPU a CPU of the image again, wherever it comes from, and puts it into its job loop. It must be
+/// on its own stack.
+pub(crate) fn come_home() -> ! {
+    let cpu = percpu::current();
+    // SAFETY: `current` found the area by this CPU's stack.
+    unsafe { percpu::load_tables(cpu) };
+    match apic::enable() {
+        Ok(apic_id) if apic_id == cpu.apic_id => cpu.job_loop(),
+        Ok(apic_id) => serial::emit_failure(format_args!("{:?} calls itself {apic_id:?}", cpu.apic_id)),
+        Err(error) => serial::emit_failure(format_args!("{:?}: {error}", cpu.apic_id)),
+    }
+    exit::leave(Verdict::Broken)
+}
+
+/// `len` bytes at a physical address, if the identity map has them.
+fn identity_bytes(at: PhysAddr, len: usize) -> Option<&'static [u8]> {
+    let end = at.checked_add(len as u64)?;
+    if at.0 == 0 || end > IDENTITY_MAP_END {
+        return None;
+    }
+    // SAFETY: mapped, as just checked; what is read through this (loader data and firmware tables) lies outside the
+    // image's regions and is written by nobody.
+    Some(unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(at.0 as usize), len) })
+}
+
+/// The zero-terminated text at a physical address, without its zero.
+fn identity_text(at: PhysAddr) -> Option<&'static [u8]> {
+    let bytes = identity_bytes(at, CMDLINE_BYTES_MAX)?;
+    bytes.split(|&byte| byte == 0).next()
+}
