@@ -1,0 +1,81 @@
+//! A bounded record of what happened, for counterexamples.
+
+use super::activity::Outcome;
+use super::event::EventKind;
+
+/// What a trace record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TraceWhat {
+    /// A step and its outcome.
+    Step(Outcome),
+    /// An event arrived.
+    Injected(EventKind),
+    /// A store reached memory.
+    Store {
+        /// Physical address.
+        phys: u64,
+        /// Value, zero-extended.
+        value: u64,
+    },
+    /// A machine check, fault or double fault shut the CPU down; the text says why.
+    Shutdown(&'static str),
+}
+
+/// One record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceRecord {
+    /// Machine step.
+    pub step: u64,
+    /// CPU.
+    pub cpu: usize,
+    /// RIP before.
+    pub rip: u64,
+    /// What happened.
+    pub what: TraceWhat,
+}
+
+/// The last records of a run; capacity 0 keeps none and costs one branch.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    records: Vec<TraceRecord>,
+    capacity: usize,
+    next: usize,
+}
+
+impl Trace {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { records: Vec::with_capacity(capacity), capacity, next: 0 }
+    }
+
+    /// Whether records are kept.
+    #[must_use]
+    #[inline]
+    pub const fn is_on(&self) -> bool {
+        self.capacity != 0
+    }
+
+    pub(crate) fn push(&mut self, record: TraceRecord) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.records.len() < self.capacity {
+            self.records.push(record);
+        } else if let Some(slot) = self.records.get_mut(self.next) {
+            *slot = record;
+            self.next = (self.next + 1) % self.capacity;
+        }
+    }
+
+    /// The records kept, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &TraceRecord> {
+        let (newer, older) = self.records.split_at(self.next.min(self.records.len()));
+        older.iter().chain(newer.iter())
+    }
+}
+
+/// Something that wants to see every step as it happens.
+pub trait TraceSink {
+    /// Called after each step.
+    fn record(&mut self, record: &TraceRecord);
+}
