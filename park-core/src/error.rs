@@ -58,7 +58,7 @@ pub enum ErrorKind {
     InvalidAddress,
     /// The bay, lease or lot is not in a state in which this can be done.
     WrongState,
-    /// The ticket was taken back: the CPU is certainly still parked.
+    /// The ticket was taken back: the CPU has certainly not taken it, and never will.
     Revoked,
     /// The CPU certainly took the command before it could be taken back.
     TooLate,

@@ -1,2 +1,11 @@
+//! Parking on x86: bay code, lot builder, arrival and leaving, sanitising, registers, local APIC, AP start.
+//!
+//! All assembly and all `unsafe` of the library is here.
 #![no_std]
-//! Placeholder.
+
+pub mod arrive;
+pub mod builder;
+pub mod code;
+pub mod frame;
+pub mod memory;
+pub mod paging;

@@ -171,10 +171,8 @@ bitflags::bitflags! {
         const MAILBOX = 1 << 1;
         /// WBINVD before the acknowledgement.
         const WBINVD = 1 << 2;
-        /// The CPU has machine-check architecture: IA32_MCG_STATUS exists.
-        const MCA = 1 << 3;
         /// With CLGI: wait by MONITOR/MWAIT instead of PAUSE.
-        const MONITOR = 1 << 4;
+        const MONITOR = 1 << 3;
     }
 }
 

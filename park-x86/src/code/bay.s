@@ -1,0 +1,488 @@
+# Bay code: everything that a parked CPU executes.
+#
+# Position-independent, and held as data: the builder copies it to the lot at CODE_OFFSET, behind the header page,
+# which it reads relative to its own RIP. It calls nothing, and addresses nothing but header, bay and mailbox.
+#
+# RBX = address of the CPU's bay, throughout. The lot is mapped at identity, so addresses are physical ones.
+#
+# Once the parked IDT is loaded, every NMI and #MC handler *abandons* what it interrupted and resumes by the bay's
+# stage: a frame on an IST stack may be overwritten (an IRET from a #MC inside an NMI handler unblocks NMIs: Intel SDM
+# vol. 3, "Nonmaskable Interrupt"), and HLT or MWAIT must not be re-entered without a look at the doorbell. So each
+# stage can be restarted from its label, at any instruction, any number of times.
+
+    .balign 16
+    .globl park_bay_code_start
+park_bay_code_start:
+.Lbay_code:
+
+# ---- the way in: from the owner's text -------------------------------------------------------------------------
+# In:  RBX = bay, R15 = arrival frame (owner's memory), CR3 = transit root, IDTR = early table in the frame (gates
+#      with the owner's CS; handlers count through R15), GDTR and CS = the owner's, RSP = the owner's stack, IF = 0.
+.Lbay_enter:
+    xor     eax, eax
+    mov     ss, eax                         # null SS is legal at CPL 0 in 64-bit mode, and reads no descriptor
+    lgdt    [r15 + {FRAME_GDTR}]            # temporary GDT: 64-bit code at the owner's CS selector and at ours
+    push    {CODE_SELECTOR}
+    lea     rax, [rip + .Lenter_cs]
+    push    rax
+    retfq                                   # CS = ours; a handler still returns with the CS that it was given
+.Lenter_cs:
+    xor     eax, eax
+    mov     ds, eax                         # null selectors: nothing points into the owner's GDT any more
+    mov     es, eax
+    mov     fs, eax
+    mov     gs, eax
+    lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_ARRIVING}]   # handlers in the lot, CS = ours, no IST; RBX = bay
+    mov     qword ptr [rbx + {STAGE}], {ARRIVING}
+    mov     eax, [r15 + {FRAME_NMI}]        # what the early handlers counted; they cannot run any more
+    add     [rbx + {EVENTS}], eax
+    mov     eax, [r15 + {FRAME_MC}]
+    add     [rbx + {MC_COUNT}], eax
+
+# ---- own GDT, TSS, IDT -----------------------------------------------------------------------------------------
+.Lbay_tables:
+    and     byte ptr [rbx + {GDT} + {TSS_SELECTOR} + 5], 0xfd      # TSS descriptor: available, or LTR faults
+    sub     rsp, 16
+    mov     word ptr [rsp + 6], {GDT_LEN} - 1
+    lea     rax, [rbx + {GDT}]
+    mov     [rsp + 8], rax
+    lgdt    [rsp + 6]
+    add     rsp, 16
+    mov     eax, {TSS_SELECTOR}
+    ltr     ax                              # before the parked IDT: its gates take their stacks from this TSS
+    lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_PARKED}]
+
+# ---- stage ARRIVING (and FAULTED): home, restartable -----------------------------------------------------------
+.Lbay_home:
+    lea     rsp, [rbx + {FAULT_STACK_TOP}]
+    mov     rax, [rip + .Lbay_code - {CODE_OFFSET} + {ROOT4}]
+    mov     rcx, cr4
+    test    ecx, {CR4_LA57}                 # cannot be changed in long mode: the lot has a root for either
+    cmovnz  rax, [rip + .Lbay_code - {CODE_OFFSET} + {ROOT5}]
+    mov     cr3, rax                        # from here nothing outside the lot is reachable
+    push    2
+    popfq                                   # NT = 0 (IRETQ would fault), IF, TF, AC, DF = 0
+    push    0                               # SS
+    lea     rax, [rbx + {FAULT_STACK_TOP}]
+    push    rax                             # RSP
+    push    2                               # RFLAGS
+    push    {CODE_SELECTOR}
+    lea     rax, [rip + .Lhome_unblocked]
+    push    rax
+    iretq                                   # unblocks NMIs, for a CPU that came out of an NMI or #MC handler
+.Lhome_unblocked:
+    cmp     dword ptr [rbx + {STAGE}], {FAULTED}
+    je      .Lbay_stopped
+    test    byte ptr [rbx + {WAIT_FLAGS}], {FLAG_WBINVD}
+    jz      .Lhome_flushed
+    wbinvd                                  # no owner line is dirtied after this
+.Lhome_flushed:
+    cmp     byte ptr [rbx + {MECHANISM}], {CLGI}
+    jne     .Lhome_masked
+    mov     ecx, {EFER}
+    rdmsr
+    or      eax, {EFER_SVME}
+    wrmsr
+    clgi
+.Lhome_masked:
+    mov     qword ptr [rbx + {STAGE}], {WAITING}    # the acknowledgement: the last thing of the way in
+
+# ---- stage WAITING: the wait, restartable ----------------------------------------------------------------------
+.Lbay_wait:
+    inc     dword ptr [rbx + {LAPS}]
+    mov     rax, [rbx + {DOORBELL}]
+.Lbay_look:                                 # RAX = doorbell
+    cmp     ah, {RUNG}
+    je      .Lring
+    cmp     ah, {CLAIMED}                   # only after a restart: the claim was ours
+    je      .Lclaimed
+    test    byte ptr [rbx + {WAIT_FLAGS}], {FLAG_MAILBOX}
+    jnz     .Lwait_mailbox
+    cmp     byte ptr [rbx + {MECHANISM}], {MWAIT}
+    je      .Lwait_mwait
+    cmp     byte ptr [rbx + {MECHANISM}], {CLGI}
+    je      .Lwait_clgi
+
+.Lwait_hlt:
+    hlt                                     # an NMI since the look at the doorbell went back to .Lbay_wait
+    jmp     .Lbay_wait                      # an NMI may end HLT without being handled (soft-disabled local APIC)
+
+.Lwait_mwait:
+    test    byte ptr [rbx + {WAIT_FLAGS}], {FLAG_CLFLUSH}
+    jz      .Lmwait_arm
+    mfence
+    clflush byte ptr [rbx + {DOORBELL}]     # erratum AAI65: MONITOR may miss a store to a cached line
+    mfence
+.Lmwait_arm:
+    lea     rax, [rbx + {DOORBELL}]
+    xor     ecx, ecx
+    xor     edx, edx
+    monitor
+    mov     rax, [rbx + {DOORBELL}]         # recheck: a ring before MONITOR does not end MWAIT
+    test    ah, ah
+    jnz     .Lbay_look
+    mov     eax, [rbx + {MWAIT_HINT}]
+    mwait                                   # ECX = 0: masked interrupts don't end it
+    jmp     .Lbay_wait
+
+.Lwait_clgi:
+    mov     ecx, {EFER}
+    rdmsr
+    or      eax, {EFER_SVME}                # off after a claim that was not to be, or a command that returns
+    wrmsr
+    clgi
+.Lclgi_poll:
+    test    byte ptr [rbx + {WAIT_FLAGS}], {FLAG_MONITOR}
+    jz      .Lclgi_pause
+    lea     rax, [rbx + {DOORBELL}]
+    xor     ecx, ecx
+    xor     edx, edx
+    monitor
+    mov     rax, [rbx + {DOORBELL}]
+    test    ah, ah
+    jnz     .Lbay_look
+    mov     eax, [rbx + {MWAIT_HINT}]
+    mwait                                   # may return at once for a held event: undocumented, so nothing relies on it
+    inc     dword ptr [rbx + {LAPS}]
+    jmp     .Lclgi_poll
+.Lclgi_pause:
+    pause
+    mov     rax, [rbx + {DOORBELL}]
+    test    ah, ah
+    jz      .Lclgi_pause
+    jmp     .Lbay_look
+
+# ---- a ring: claim it ------------------------------------------------------------------------------------------
+.Lring:                                     # RAX = doorbell, rung
+    lea     ecx, [rax - 1]
+    cmp     cl, {REPARK} - 1                # commands 1 to REPARK are known
+    ja      .Lring_unknown
+    cmp     byte ptr [rbx + {MECHANISM}], {CLGI}
+    je      .Lring_clgi
+.Lring_claim:
+    mov     rdx, rax
+    mov     dh, {CLAIMED}
+    lock cmpxchg [rbx + {DOORBELL}], rdx    # against revoke: exactly one winner
+    jne     .Lbay_wait
+.Lclaimed:
+    mov     byte ptr [rbx + {MC_ROW}], 0    # machine checks are no longer "in a row"
+    mov     rax, [rbx + {DOORBELL}]         # again: after a restart RAX holds something else
+    cmp     al, {CONFIRM}
+    je      .Ldone
+    cmp     al, {FLUSH}
+    je      .Lflush
+    cmp     al, {HOLD}
+    je      .Lhold
+    mov     qword ptr [rbx + {STAGE}], {LEAVING}    # Wake, Repark
+
+# ---- stage LEAVING: out through the entry, restartable ---------------------------------------------------------
+.Lbay_leave:
+    mov     rax, [rbx + {ENTRY_CR3}]
+    mov     cr3, rax                        # transit root: maps the lot at identity, and the owner
+    mov     rdi, [rbx + {ENTRY_ARG}]
+    mov     rdx, [rbx + {ENTRY_RIP}]
+    mov     rsp, [rbx + {ENTRY_RSP}]
+    lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_LEAVING}]    # from here handlers return to what they interrupted
+    jmp     rdx
+
+.Lflush:
+    wbinvd
+.Ldone:
+    mov     rax, [rbx + {DOORBELL}]
+    mov     ah, {QUIET}
+    mov     [rbx + {DOORBELL}], rax         # a plain store: nobody else changes a claimed doorbell
+    jmp     .Lbay_wait
+.Lhold:
+    mov     rax, [rbx + {DOORBELL}]
+    shr     rax, {SEQUENCE_SHIFT}
+    cmp     rax, [rbx + {RELEASE}]
+    je      .Ldone
+    pause
+    jmp     .Lhold
+.Lring_unknown:                             # a newer version rang: it will revoke
+    pause
+    jmp     .Lbay_wait
+
+.Lring_clgi:
+    mov     ecx, {EFER}
+    rdmsr
+    btr     eax, {EFER_SVME_BIT}
+    jnc     .Lclgi_open                     # already undone: STGI would be #UD on parts without SKINIT
+    stgi                                    # held events come now; an INIT takes the CPU *before* it claims
+    wrmsr
+.Lclgi_open:
+    mov     rax, [rbx + {DOORBELL}]         # it may have been revoked meanwhile
+    cmp     ah, {RUNG}
+    jne     .Lbay_wait
+    jmp     .Lring_claim
+
+# ---- the ACPI mailbox as a second doorbell ---------------------------------------------------------------------
+# ACPI 6.4, "Multiprocessor Wakeup Structure": command (16 bits) at 0, APIC id (32) at 4, vector (64) at 8.
+.Lwait_mailbox:
+    mov     rsi, [rip + .Lbay_code - {CODE_OFFSET} + {MAILBOX}]
+    cmp     byte ptr [rbx + {MECHANISM}], {MWAIT}
+    jne     .Lmailbox_look
+    mov     rax, rsi
+    xor     ecx, ecx
+    xor     edx, edx
+    monitor                                 # the command line, not the doorbell: a ring is kicked by NMI
+.Lmailbox_look:
+    movzx   ecx, word ptr [rsi]
+    mov     eax, [rbx + {IDENTITY}]
+    cmp     eax, [rsi + 4]
+    jne     .Lmailbox_sleep
+    cmp     ecx, {MAILBOX_TEST}
+    je      .Lmailbox_test
+    cmp     ecx, {MAILBOX_WAKEUP}
+    jne     .Lmailbox_sleep
+    mov     rdx, [rsi + 8]
+    mov     rax, rdx
+    shr     rax, 32
+    jnz     .Lmailbox_sleep                 # outside the departure map: the specification has no error, the OS waits
+    mov     [rbx + {ENTRY_RIP}], rdx
+    mov     qword ptr [rbx + {STAGE}], {LEAVING_BY_MAILBOX}
+    jmp     .Lbay_leave_by_mailbox
+.Lmailbox_test:
+    mov     word ptr [rsi], 0
+    jmp     .Lbay_wait
+.Lmailbox_sleep:
+    mov     rax, [rbx + {DOORBELL}]
+    test    ah, ah
+    jnz     .Lbay_look
+    cmp     byte ptr [rbx + {MECHANISM}], {MWAIT}
+    jne     .Lmailbox_pause
+    mov     eax, [rbx + {MWAIT_HINT}]
+    xor     ecx, ecx
+    mwait
+    jmp     .Lbay_wait
+.Lmailbox_pause:
+    pause
+    jmp     .Lmailbox_look
+
+# ---- stage LEAVING_BY_MAILBOX: restartable ---------------------------------------------------------------------
+.Lbay_leave_by_mailbox:
+    mov     rsi, [rip + .Lbay_code - {CODE_OFFSET} + {MAILBOX}]
+    cmp     word ptr [rsi], {MAILBOX_WAKEUP}        # after a restart the OS may be on to the next CPU
+    jne     .Lmailbox_cleared
+    mov     eax, [rbx + {IDENTITY}]
+    cmp     eax, [rsi + 4]
+    jne     .Lmailbox_cleared
+    mov     word ptr [rsi], 0               # the vector is copied: this is the OS's acknowledgement
+.Lmailbox_cleared:
+    mov     rax, [rip + .Lbay_code - {CODE_OFFSET} + {DEPARTURE_ROOT4}]
+    mov     rcx, cr4
+    test    ecx, {CR4_LA57}
+    cmovnz  rax, [rip + .Lbay_code - {CODE_OFFSET} + {DEPARTURE_ROOT5}]
+    mov     cr3, rax
+    lea     rsp, [rbx + {FAULT_STACK_TOP}]
+    mov     rdx, [rbx + {ENTRY_RIP}]
+    lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_LEAVING}]
+    jmp     rdx
+
+# ---- moved here from another lot by Repark ---------------------------------------------------------------------
+# In:  RDI = new bay, CR3 = transit root that maps both lots, RSP = top of the new bay, CS = ours (the selector is the
+#      same in every lot), IDTR = the old lot's leaving table, GDTR and TR = the old bay's.
+.Lbay_repark:
+    mov     rbx, rdi
+    lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_ARRIVING}]
+    mov     qword ptr [rbx + {STAGE}], {ARRIVING}
+    jmp     .Lbay_tables
+
+# ---- handlers of the parked IDT: on IST stacks, resume by stage ------------------------------------------------
+.Lnmi_parked:
+    mov     rbx, rsp
+    and     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]   # RSP is below the top of its stack, so inside the bay
+    inc     dword ptr [rbx + {EVENTS}]
+.Lresume:
+    mov     eax, [rbx + {STAGE}]
+    lea     rcx, [rip + .Lbay_wait]
+    cmp     eax, {WAITING}
+    je      .Lresume_at
+    lea     rcx, [rip + .Lbay_leave]
+    cmp     eax, {LEAVING}
+    je      .Lresume_at
+    lea     rcx, [rip + .Lbay_leave_by_mailbox]
+    cmp     eax, {LEAVING_BY_MAILBOX}
+    je      .Lresume_at
+    lea     rcx, [rip + .Lbay_home]         # ARRIVING, FAULTED
+.Lresume_at:
+    push    0                               # a frame of our own, under the one we were given: 40 + 40 = 80 bytes
+    lea     rax, [rbx + {FAULT_STACK_TOP}]
+    push    rax
+    push    2
+    push    {CODE_SELECTOR}
+    push    rcx
+    iretq                                   # leaves the handler for the CPU too: NMIs are unblocked
+
+.Lmc_parked:
+    mov     rbx, rsp
+    and     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]
+    inc     dword ptr [rbx + {MC_COUNT}]
+    rdtsc                                   # EDX: an epoch of 2^32 ticks
+    cmp     edx, [rbx + {MC_EPOCH}]
+    je      .Lmc_row
+    mov     [rbx + {MC_EPOCH}], edx
+    mov     byte ptr [rbx + {MC_ROW}], 0
+.Lmc_row:
+    inc     byte ptr [rbx + {MC_ROW}]
+    mov     ecx, {MSR_MCG_STATUS}
+    rdmsr
+    mov     [rbx + {MCG_STATUS}], eax
+    mov     [rbx + {MCG_STATUS} + 4], edx
+    and     al, {RIPV} | {EIPV}
+    cmp     al, {EIPV}                      # the error is this CPU's own, and it cannot be restarted
+    je      .Lmc_stop
+    cmp     byte ptr [rbx + {MC_ROW}], {MC_ROW_LIMIT}
+    jb      .Lmc_clear
+.Lmc_stop:
+    cmp     dword ptr [rbx + {STAGE}], {FAULTED}
+    je      .Lmc_clear                      # keep the first record
+    mov     rax, [rsp]
+    mov     [rbx + {FAULT_RIP}], rax
+    mov     byte ptr [rbx + {FAULT_VECTOR}], 18
+    mov     byte ptr [rbx + {FAULT_VALID}], 1
+    mov     qword ptr [rbx + {STAGE}], {FAULTED}
+.Lmc_clear:
+    xor     eax, eax
+    xor     edx, edx
+    wrmsr                                   # MCIP = 0: until here a second #MC is a shutdown, from here it may overwrite
+    jmp     .Lresume                        # our frame, which we do not need
+
+# ---- handlers of the arriving IDT: on the interrupted stack, RBX = bay, return ---------------------------------
+.Lnmi_arriving:
+    inc     dword ptr [rbx + {EVENTS}]
+    iretq
+.Lmc_arriving:
+    push    rax
+    push    rcx
+    push    rdx
+    inc     dword ptr [rbx + {MC_COUNT}]
+    mov     ecx, {MSR_MCG_STATUS}
+    rdmsr
+    mov     [rbx + {MCG_STATUS}], eax
+    mov     [rbx + {MCG_STATUS} + 4], edx
+.Lmc_return:
+    test    al, {RIPV}
+    jz      .Lmc_no_return
+    xor     eax, eax
+    xor     edx, edx
+    wrmsr
+    pop     rdx
+    pop     rcx
+    pop     rax
+    iretq
+.Lmc_no_return:
+    xor     eax, eax
+    xor     edx, edx
+    wrmsr
+    pop     rdx
+    pop     rcx
+    pop     rax
+    push    0
+    push    18
+    jmp     .Lexception
+
+# ---- handlers of the leaving IDT: on the interrupted stack, all registers the owner's, return ------------------
+.Lnmi_leaving:
+    push    rdx
+    call    .Lbay_of_gdtr
+    jc      .Lnmi_uncounted                 # the owner has loaded its own GDT
+    inc     dword ptr [rdx + {EVENTS}]
+.Lnmi_uncounted:
+    pop     rdx
+    iretq
+.Lmc_leaving:
+    push    rax
+    push    rcx
+    push    rdx
+    call    .Lbay_of_gdtr
+    jc      .Lmc_uncounted
+    inc     dword ptr [rdx + {MC_COUNT}]
+.Lmc_uncounted:
+    mov     ecx, {MSR_MCG_STATUS}
+    rdmsr
+    jmp     .Lmc_return
+
+# Out: RDX = the bay whose GDT is loaded and CF = 0, or CF = 1.
+.Lbay_of_gdtr:
+    sub     rsp, 16
+    sgdt    [rsp + 6]
+    mov     rdx, [rsp + 8]
+    add     rsp, 16
+# In: RDX = an address. Out: RDX = the bay that it lies in and CF = 0, or CF = 1.
+.Lbay_of_address:
+    cmp     rdx, [rip + .Lbay_code - {CODE_OFFSET} + {BAYS_START}]
+    jb      .Lbay_none                      # CF = 1
+    cmp     rdx, [rip + .Lbay_code - {CODE_OFFSET} + {BAYS_END}]
+    cmc
+    jc      .Lbay_none
+    and     rdx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]   # CF = 0
+.Lbay_none:
+    ret
+
+# ---- all other exceptions, of all three tables: record and stop ------------------------------------------------
+    .balign 16
+.Lexception_stubs:
+    .set    vector, 0
+    .rept   32
+    .balign 16
+    .if     (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+    .else
+    push    0                               # vectors without an error code get one
+    .endif
+    push    vector
+    jmp     .Lexception
+    .set    vector, vector + 1
+    .endr
+
+.Lexception:                                # on the stack: vector, error code, RIP
+    mov     rdx, rsp                        # an IST stack: inside a bay
+    call    .Lbay_of_address
+    jnc     .Lexception_record
+    call    .Lbay_of_gdtr                   # leaving, or arriving with the bay's GDT
+    jnc     .Lexception_record
+    mov     rdx, rbx                        # arriving with the temporary GDT
+    call    .Lbay_of_address
+    jc      .Lbay_stopped                   # the owner is on its own GDT: nowhere to write
+.Lexception_record:
+    mov     rbx, rdx
+    pop     rcx
+    pop     rax
+    pop     rdx
+    cmp     dword ptr [rbx + {STAGE}], {FAULTED}
+    je      .Lexception_stop                # keep the first record
+    mov     [rbx + {FAULT}], eax
+    mov     [rbx + {FAULT_VECTOR}], cl
+    mov     [rbx + {FAULT_RIP}], rdx
+    mov     rax, cr2
+    mov     [rbx + {FAULT_CR2}], rax
+    mov     byte ptr [rbx + {FAULT_VALID}], 1
+    mov     qword ptr [rbx + {STAGE}], {FAULTED}
+.Lexception_stop:
+    lea     rsp, [rbx + {FAULT_STACK_TOP}]  # mapped by every root that can be loaded here
+    jmp     .Lbay_tables                    # home, wherever the fault was, and then:
+.Lbay_stopped:
+    hlt
+    jmp     .Lbay_stopped
+
+    .balign 8
+    .globl park_bay_code_end
+park_bay_code_end:
+
+# Where the builder finds what: offsets from the start of the bay code.
+    .balign 4
+    .globl park_bay_code_labels
+park_bay_code_labels:
+    .long   .Lbay_enter - .Lbay_code
+    .long   .Lbay_repark - .Lbay_code
+    .long   .Lexception_stubs - .Lbay_code
+    .long   .Lnmi_parked - .Lbay_code
+    .long   .Lmc_parked - .Lbay_code
+    .long   .Lnmi_arriving - .Lbay_code
+    .long   .Lmc_arriving - .Lbay_code
+    .long   .Lnmi_leaving - .Lbay_code
+    .long   .Lmc_leaving - .Lbay_code
+    .long   .Lbay_home - .Lbay_code
+    .long   .Lbay_wait - .Lbay_code
+    .long   .Lbay_leave - .Lbay_code
+    .long   .Lbay_stopped - .Lbay_code
