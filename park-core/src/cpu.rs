@@ -59,6 +59,8 @@ pub enum Action {
     Wbinvd,
     /// CLI: clears RFLAGS.IF.
     Cli,
+    /// MFENCE; LFENCE: earlier stores are globally visible before a following WRMSR takes effect.
+    Fence,
 }
 
 /// The CPU that executes this code: CPUID, registers and a few instructions.
