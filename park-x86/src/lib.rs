@@ -6,6 +6,9 @@
 pub mod arrive;
 pub mod builder;
 pub mod code;
+pub mod features;
 pub mod frame;
 pub mod memory;
 pub mod paging;
+pub mod registers;
+pub mod sanitise;
