@@ -25,6 +25,8 @@ pub enum PlatformError {
     },
     /// The local APIC did not accept the message in time.
     ApicBusy,
+    /// The platform can't get a CPU to park itself.
+    CannotSummon,
     /// Something of the platform's own; the number is the platform's.
     Other(u32),
 }
@@ -39,6 +41,7 @@ impl fmt::Display for PlatformError {
                 write!(f, "APIC id {apic_id} needs x2APIC mode; in xAPIC form it would reach another CPU")
             }
             Self::ApicBusy => f.write_str("the local APIC did not accept the message in time"),
+            Self::CannotSummon => f.write_str("this platform can't get a CPU to park itself"),
             Self::Other(code) => write!(f, "platform error {code}"),
         }
     }
