@@ -4,8 +4,11 @@
 //! One frame per CPU; it must be mapped writable, at one linear address, by the owner's root *and* by the transit root.
 
 use crate::code;
+use crate::features::{FeatureSet, Features};
+use crate::registers::control::{Cr0, Cr4};
+use park_core::lot::Lot;
 use park_core::lot::bay::CODE_SELECTOR;
-use park_core::{Error, ErrorKind, PhysAddr};
+use park_core::{Cpu, Error, ErrorKind, PhysAddr, Register};
 
 /// Bytes of a frame.
 pub const FRAME_LEN: usize = 0x400;
@@ -74,7 +77,7 @@ pub(crate) const fn pseudo_descriptor(base: u64, len: u64) -> [u64; 2] {
     [(len - 1) & 0xffff | base << 16, base >> 48]
 }
 
-/// Where a frame and the owner text are mapped.
+/// Where a frame and the owner text are mapped. Both ways use the same placement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Placement {
     /// Linear address of the frame, a multiple of [`FRAME_ALIGN`].
@@ -143,6 +146,45 @@ pub struct FrameEvents {
 }
 
 impl Arrival {
+    /// What the executing CPU needs to arrive in the bay with this index, by way of `transit_root`.
+    ///
+    /// In the lot CR4 is PAE and MCE, with LA57 as it is: everything else could reach into the owner's memory (CET, FRED,
+    /// PKS), fault on identity mappings (LASS), or keep translations alive (PGE, PCIDE).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCpu`] for an index out of range; [`ErrorKind::Platform`].
+    pub fn for_cpu<C: Cpu + ?Sized>(
+        cpu: &mut C,
+        features: &Features,
+        lot: &Lot,
+        bay_index: u32,
+        transit_root: PhysAddr,
+    ) -> Result<Self, Error> {
+        let offset = lot.bay(bay_index)?;
+        let now = Cr4::from_bits_retain(cpu.read(Register::Cr4)?);
+        let cr4 = Cr4::PAE | Cr4::MCE | (now & Cr4::LA57);
+        let cr0 = Cr0::PE | Cr0::MP | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::PG;
+        let mut flags = 0;
+        for (flag, due) in [
+            (FLAG_CET, features.has(FeatureSet::CET)),
+            (FLAG_FRED, now.contains(Cr4::FRED)),
+            (FLAG_MCA, features.has(FeatureSet::MCA)),
+        ] {
+            if due {
+                flags |= flag;
+            }
+        }
+        Ok(Self {
+            bay: PhysAddr(lot.header().self_phys.0 + offset),
+            enter: lot.header().enter(),
+            transit_root,
+            cr4_without_fred: (now - Cr4::FRED).bits(),
+            cr4: cr4.bits(),
+            cr0: cr0.bits(),
+            flags,
+        })
+    }
+
     /// Writes the arrival frame that will lie at `placement.frame` into `frame`.
     ///
     /// # Errors

@@ -2,25 +2,13 @@
 
 use super::{BayLabels, OwnerLabels};
 use crate::frame::offset as frame;
+use crate::registers::control::{Cr4, Efer};
+use crate::registers::msr;
 use core::arch::global_asm;
 use core::slice;
 use park_core::Mechanism;
 use park_core::lot::{Command, Doorbell, Phase, Stage, WaitFlags, bay, header};
 
-/// IA32_EFER (Intel SDM vol. 4; AMD APM vol. 2, "Extended Feature Enable Register").
-const EFER: u32 = 0xc000_0080;
-/// EFER.SVME, the bit's number.
-const EFER_SVME_BIT: u32 = 12;
-/// IA32_MCG_STATUS (Intel SDM vol. 3, "Machine-Check Architecture").
-const MSR_MCG_STATUS: u32 = 0x17a;
-/// IA32_MCG_STATUS.RIPV: the saved RIP can be returned to.
-const RIPV: u32 = 1 << 0;
-/// IA32_MCG_STATUS.EIPV: the saved RIP is that of the instruction in error.
-const EIPV: u32 = 1 << 1;
-/// IA32_S_CET (Intel SDM vol. 4).
-const MSR_S_CET: u32 = 0x6a2;
-/// CR4.LA57 (Intel SDM vol. 3, "Control Registers").
-const CR4_LA57: u32 = 1 << 12;
 /// Wakeup, a command of the mailbox (ACPI 6.4, "Multiprocessor Wakeup Mailbox Structure").
 const MAILBOX_WAKEUP: u32 = 1;
 /// Test, a command of the mailbox of version 1 (ACPI 6.6).
@@ -103,13 +91,13 @@ global_asm!(
     FRAME_GDTR = const frame::TEMPORARY_GDTR,
     FRAME_NMI = const frame::NMI_COUNT,
     FRAME_MC = const frame::MC_COUNT,
-    EFER = const EFER,
-    EFER_SVME = const 1 << EFER_SVME_BIT,
-    EFER_SVME_BIT = const EFER_SVME_BIT,
-    MSR_MCG_STATUS = const MSR_MCG_STATUS,
-    RIPV = const RIPV,
-    EIPV = const EIPV,
-    CR4_LA57 = const CR4_LA57,
+    EFER = const msr::EFER,
+    EFER_SVME = const Efer::SVME.bits(),
+    EFER_SVME_BIT = const Efer::SVME.bits().trailing_zeros(),
+    MSR_MCG_STATUS = const msr::MCG_STATUS,
+    RIPV = const msr::MCG_STATUS_RIPV,
+    EIPV = const msr::MCG_STATUS_EIPV,
+    CR4_LA57 = const Cr4::LA57.bits(),
     MAILBOX_WAKEUP = const MAILBOX_WAKEUP,
     MAILBOX_TEST = const MAILBOX_TEST,
 );
@@ -142,9 +130,9 @@ global_asm!(
     FLAG_CET = const crate::frame::FLAG_CET,
     FLAG_FRED = const crate::frame::FLAG_FRED,
     FLAG_MCA = const crate::frame::FLAG_MCA,
-    MSR_S_CET = const MSR_S_CET,
-    MSR_MCG_STATUS = const MSR_MCG_STATUS,
-    RIPV = const RIPV,
+    MSR_S_CET = const msr::S_CET,
+    MSR_MCG_STATUS = const msr::MCG_STATUS,
+    RIPV = const msr::MCG_STATUS_RIPV,
 );
 
 unsafe extern "C" {
