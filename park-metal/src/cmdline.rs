@@ -2,7 +2,7 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 
@@ -18,11 +18,13 @@ pub enum Test {
     Smp,
     /// Parks one CPU with Hlt and one with Clgi, disturbs both, wakes both.
     Skeleton,
+    /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
+    Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 2] = [Self::Smp, Self::Skeleton];
+    pub const ALL: [Self; 3] = [Self::Smp, Self::Skeleton, Self::Fault];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -30,6 +32,7 @@ impl Test {
         match self {
             Self::Smp => "smp",
             Self::Skeleton => "skeleton",
+            Self::Fault => "fault",
         }
     }
 
@@ -102,7 +105,7 @@ impl fmt::Display for CmdlineError<'_> {
             Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
             Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus and timeout_ms"),
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
-            Self::UnknownTest { name } => write!(f, "unknown test `{name}`; there are smp and skeleton"),
+            Self::UnknownTest { name } => write!(f, "unknown test `{name}`; there are smp, skeleton and fault"),
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
     }

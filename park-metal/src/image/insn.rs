@@ -77,3 +77,9 @@ pub(crate) fn take_pending_interrupts() {
     // SAFETY: the image's handlers return with everything as it was, and no lock is held by those that call this.
     unsafe { asm!("sti", "nop", "cli", options(nostack)) }
 }
+
+/// `UD2`: an exception with vector 6, which ends the image with a report.
+pub(crate) fn undefined() -> ! {
+    // SAFETY: the handler reports and never returns.
+    unsafe { asm!("ud2", options(noreturn)) }
+}

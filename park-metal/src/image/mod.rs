@@ -39,6 +39,7 @@ fn run(world: &World) -> Verdict {
     let result = match test {
         Test::Smp => smp::run(world),
         Test::Skeleton => smp::run(world),
+        Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {
         serial::emit_failure(format_args!("{error}"));

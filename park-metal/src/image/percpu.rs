@@ -122,11 +122,6 @@ impl PerCpu {
             self.job.store(core::ptr::null_mut(), Ordering::Release);
         }
     }
-
-    /// Ends the current job of a CPU that will not return from it, because it has left its stack behind.
-    pub(crate) fn abandon_job(&self) {
-        self.job.store(core::ptr::null_mut(), Ordering::Release);
-    }
 }
 
 /// The CPU that executes this.
