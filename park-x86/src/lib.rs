@@ -6,9 +6,11 @@
 pub mod arrive;
 pub mod builder;
 pub mod code;
+pub mod errata;
 pub mod features;
 pub mod frame;
 pub mod memory;
+pub mod orders;
 pub mod paging;
 pub mod registers;
 pub mod sanitise;

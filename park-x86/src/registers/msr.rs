@@ -128,9 +128,7 @@ pub const KVM_ENABLED: u64 = 1 << 0;
 
 /// Hyper-V: VP assist page (Hypervisor Top Level Functional Specification, "Virtual Processor Assist Page").
 pub const HV_VP_ASSIST: u32 = 0x4000_0073;
-/// Hyper-V: SynIC control (TLFS, "Synthetic Interrupt Controller").
-pub const HV_SCONTROL: u32 = 0x4000_0080;
-/// Hyper-V: SynIC event flags page (TLFS, the same section).
+/// Hyper-V: SynIC event flags page (TLFS, "Synthetic Interrupt Controller").
 pub const HV_SIEFP: u32 = 0x4000_0082;
 /// Hyper-V: SynIC message page (TLFS, the same section).
 pub const HV_SIMP: u32 = 0x4000_0083;

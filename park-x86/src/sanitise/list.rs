@@ -9,7 +9,7 @@ use crate::registers::apic::{
 };
 use crate::registers::control::{Cr0, Cr4, DR7_OFF, Efer, SELECTOR_RPL, SELECTOR_TI};
 use crate::registers::msr;
-use park_core::{Action, Register};
+use park_core::{Action, MechanismSet, Register};
 
 /// Refusals, before anything is touched. A vendor's own refusals follow.
 pub const REFUSALS: &[Step] = &[
@@ -85,6 +85,14 @@ pub const REFUSALS: &[Step] = &[
         "a local APIC that IA32_APIC_BASE switches off takes no IPI",
         "SDM vol. 3, \"Enabling or Disabling the Local APIC\"",
     ),
+    Step::new(
+        "refuse-bootstrap-processor",
+        demand(Register::Msr(msr::APIC_BASE), msr::APIC_BASE_BSP, 0, Refusal::BootstrapProcessor),
+        Harm::Safety,
+        "an INIT sends the bootstrap processor to the firmware's reset vector: the machine resets",
+        "SDM vol. 3, \"MP Initialization Protocol Algorithm\"; Linux commit b1472a60a584",
+    )
+    .only(MechanismSet::CLGI.union(MechanismSet::WAIT_FOR_SIPI)),
     kvm(
         "refuse-kvm-clock-old",
         msr::KVM_SYSTEM_TIME_OLD,
@@ -122,7 +130,6 @@ pub const REFUSALS: &[Step] = &[
     ),
     hyperv("refuse-hyperv-messages", msr::HV_SIMP, Refusal::HyperVSynIc, FeatureSet::HV_SYNIC),
     hyperv("refuse-hyperv-events", msr::HV_SIEFP, Refusal::HyperVSynIc, FeatureSet::HV_SYNIC),
-    hyperv("refuse-hyperv-synic", msr::HV_SCONTROL, Refusal::HyperVSynIc, FeatureSet::HV_SYNIC),
     hyperv("refuse-hyperv-vp-assist", msr::HV_VP_ASSIST, Refusal::HyperVVpAssist, FeatureSet::HV_VP_ASSIST),
     Step::new(
         "refuse-xen-shared-pages",
@@ -212,7 +219,7 @@ pub const COMMON: &[Step] = &[
     Step::new(
         "debugctl-off",
         Effect::Write { register: Register::Msr(msr::DEBUGCTL), value: 0 },
-        Harm::NotModelled,
+        Harm::Safety,
         "branch trace store writes to the owner's memory; last-branch records cost power",
         "SDM vol. 3, \"Branch Trace Store (BTS)\"",
     ),
@@ -333,7 +340,7 @@ const fn kvm(id: &'static str, number: u32, refusal: Refusal, feature: FeatureSe
     Step::new(
         id,
         demand(Register::Msr(number), msr::KVM_ENABLED, 0, refusal),
-        Harm::NotModelled,
+        Harm::Safety,
         why,
         "Linux Documentation/virt/kvm/x86/msr.rst",
     )
@@ -344,7 +351,7 @@ const fn hyperv(id: &'static str, number: u32, refusal: Refusal, feature: Featur
     Step::new(
         id,
         demand(Register::Msr(number), msr::HV_ENABLED, 0, refusal),
-        Harm::NotModelled,
+        Harm::Safety,
         "the hypervisor writes to a page of the owner's",
         "Hypervisor Top Level Functional Specification, \"Synthetic Interrupt Controller\", \"VP Assist Page\"",
     )

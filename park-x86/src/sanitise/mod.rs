@@ -108,6 +108,8 @@ pub enum Refusal {
     EncryptionMask,
     /// The local APIC is switched off in IA32_APIC_BASE: nobody could send an NMI.
     ApicDisabled,
+    /// The bootstrap processor, by a mechanism that ends with an INIT.
+    BootstrapProcessor,
     /// A vector is still in service after an end-of-interrupt for each that can be.
     VectorInService,
     /// KVM writes the time to the guest's memory.
@@ -145,6 +147,9 @@ impl Refusal {
             Self::NotSupervisor => "CPL is not 0: only the kernel can park a CPU",
             Self::EncryptionMask => "the lot's encryption mask is not the one of this CPU's tables: rebuild the lot",
             Self::ApicDisabled => "the local APIC is disabled in IA32_APIC_BASE: no NMI could wake the CPU",
+            Self::BootstrapProcessor => {
+                "an INIT of the bootstrap processor resets the machine: park it by Hlt or Mwait"
+            }
             Self::VectorInService => "a vector stays in service after every end-of-interrupt: finish it first",
             Self::KvmClock => "KVM's clock still writes to memory: clear its MSR before parking",
             Self::KvmAsyncPageFault => "KVM's asynchronous page faults are on: clear the MSR before parking",

@@ -1,0 +1,47 @@
+//! Which steps, flags and hints each mechanism needs on an Intel CPU, or why it is not available.
+
+use crate::capabilities::Capabilities;
+use crate::depths::deepest;
+use crate::errata::ERRATA;
+use crate::steps::{REFUSALS, STEPS};
+use park_core::Mechanism;
+use park_core::lot::bay::WaitFlags;
+use park_x86::errata::{self, Consequence};
+use park_x86::features::FeatureSet;
+use park_x86::orders::{Orders, StoreWake, Unavailable, check_monitor, check_needed};
+
+/// First hint at which a CPU may lose what is in its caches: C3 (SDM vol. 2B, "MWAIT": bits 7:4 are C-state less 1).
+const C3_HINT: u32 = 0x10;
+
+impl Capabilities {
+    /// Orders to park by `mechanism`. `latency_us` bounds the depth of MWAIT, in microseconds; others ignore it.
+    ///
+    /// That orders exist does not promise that sanitising accepts the CPU: refusals that need a register (the
+    /// bootstrap processor, EFER.NXE ...) come when the steps are taken.
+    ///
+    /// # Errors
+    /// [`Unavailable`] with the reason.
+    pub fn orders(&self, mechanism: Mechanism, latency_us: u32) -> Result<Orders, Unavailable> {
+        let features = &self.features;
+        check_needed(features)?;
+        let new = |store_wake| Orders::new(mechanism, store_wake, REFUSALS, STEPS).with_features(features);
+        match mechanism {
+            Mechanism::Hlt | Mechanism::WaitForSipi => Ok(new(StoreWake::None)),
+            Mechanism::Clgi => Err(Unavailable::NotOnThisVendor),
+            Mechanism::Mwait => {
+                check_monitor(features)?;
+                let unreliable = errata::first(ERRATA, features.signature, Consequence::StoreWakeUnreliable);
+                let mut orders = new(unreliable.map_or(StoreWake::Reliable, StoreWake::Unreliable));
+                let flush = errata::first(ERRATA, features.signature, Consequence::FlushBeforeMonitor).is_some();
+                orders.wait_flags.set(WaitFlags::CLFLUSH, flush && features.has(FeatureSet::CLFLUSH));
+                orders.mwait_hint = deepest(features, latency_us).hint;
+                // A deep state may power the caches off; an INIT from there must not strand dirty lines (Xen
+                // default_dead_idle()).
+                if orders.mwait_hint >= C3_HINT {
+                    orders.wait_flags |= WaitFlags::WBINVD;
+                }
+                Ok(orders)
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Orders: all that a CPU needs to park by one mechanism. A vendor crate gives them; arriving carries them out.
+
+use crate::errata::Erratum;
+use crate::features::{FeatureSet, Features};
+use crate::sanitise::{COMMON, FIRST, REFUSALS, Step};
+use core::fmt;
+use park_core::Mechanism;
+use park_core::lot::bay::WaitFlags;
+
+/// Why a mechanism is not available on a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// No such mechanism on CPUs of this vendor.
+    NotOnThisVendor,
+    /// The CPU lacks what every lot needs: long mode, no-execute, a local APIC or machine-check exceptions.
+    Lacks(FeatureSet),
+    /// No MONITOR, or firmware switched it off.
+    NoMonitor,
+    /// The smallest monitor line can't hold the doorbell word.
+    MonitorLineTooSmall {
+        /// Bytes of the smallest monitor line.
+        smallest_line: u16,
+    },
+    /// An erratum forbids the mechanism, or makes it useless.
+    Erratum(&'static Erratum),
+    /// No SVM, or firmware hides it.
+    NoSvm,
+    /// A guest whose CPUs are reached through the ACPI mailbox only.
+    MailboxOnly,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOnThisVendor => f.write_str("no such mechanism on CPUs of this vendor"),
+            Self::Lacks(set) => {
+                f.write_str("the CPU lacks")?;
+                for (name, _) in set.iter_names() {
+                    write!(f, " {name}")?;
+                }
+                Ok(())
+            }
+            Self::NoMonitor => f.write_str("no MONITOR/MWAIT: the CPU has none, or firmware switched it off"),
+            Self::MonitorLineTooSmall { smallest_line } => {
+                write!(f, "the smallest monitor line has {smallest_line} bytes, the doorbell 8")
+            }
+            Self::Erratum(erratum) => write!(f, "erratum {}: {}", erratum.name, erratum.what),
+            Self::NoSvm => f.write_str("no SVM: the CPU has none, or firmware hides it"),
+            Self::MailboxOnly => f.write_str("the guest's CPUs are reached through the ACPI mailbox only"),
+        }
+    }
+}
+
+impl core::error::Error for Unavailable {}
+
+/// Whether a store to the doorbell can be relied on to end the wait.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum StoreWake {
+    /// Yes: it is polled, or MONITOR watches it and no erratum is known.
+    Reliable,
+    /// No: this erratum may lose it. The waker sends an NMI too, as for Hlt.
+    Unreliable(&'static Erratum),
+    /// The mechanism does not look at the doorbell until something else ends the wait.
+    None,
+}
+
+/// What a CPU needs to park by one mechanism.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Orders {
+    /// How it waits.
+    pub mechanism: Mechanism,
+    /// Details of the wait, for the bay.
+    pub wait_flags: WaitFlags,
+    /// EAX of MWAIT, for the bay; 0 with other mechanisms.
+    pub mwait_hint: u32,
+    /// What a ring may rely on.
+    pub store_wake: StoreWake,
+    vendor_refusals: &'static [Step],
+    vendor_steps: &'static [Step],
+}
+
+impl Orders {
+    /// Orders with the vendor's own refusals and steps, both empty where there are none.
+    #[must_use]
+    pub const fn new(
+        mechanism: Mechanism,
+        store_wake: StoreWake,
+        vendor_refusals: &'static [Step],
+        vendor_steps: &'static [Step],
+    ) -> Self {
+        Self { mechanism, wait_flags: WaitFlags::empty(), mwait_hint: 0, store_wake, vendor_refusals, vendor_steps }
+    }
+
+    /// Adds the flag that follows from the CPU's features alone: WBINVD, where memory may be encrypted.
+    #[must_use]
+    pub fn with_features(mut self, features: &Features) -> Self {
+        // A dirty line with another C-bit would be written over the next kernel's data (Linux 83214a775f33).
+        // WBINVD is #VE in a TDX guest; MailboxOnly has refused those.
+        let encrypts = features.set.intersects(FeatureSet::SME.union(FeatureSet::SEV));
+        self.wait_flags.set(WaitFlags::WBINVD, encrypts || self.mechanism == Mechanism::WaitForSipi);
+        self
+    }
+
+    /// The sanitising steps of this mechanism, in their order, refusals first.
+    pub fn steps(&self) -> impl Iterator<Item = &'static Step> + Clone + use<> {
+        let mechanism = self.mechanism;
+        [REFUSALS, self.vendor_refusals, FIRST, self.vendor_steps, COMMON]
+            .into_iter()
+            .flatten()
+            .filter(move |step| step.mechanisms.contains(mechanism.into()))
+    }
+}
+
+/// What every lot needs of a CPU.
+const NEEDED: FeatureSet = FeatureSet::LONG_MODE.union(FeatureSet::NX).union(FeatureSet::APIC).union(FeatureSet::MCE);
+
+/// Bytes of the doorbell word: what must fit into the smallest monitor line.
+const DOORBELL_LEN: u16 = 8;
+
+/// What holds for every mechanism and vendor.
+///
+/// # Errors
+/// [`Unavailable::Lacks`] or [`Unavailable::MailboxOnly`].
+pub fn check_needed(features: &Features) -> Result<(), Unavailable> {
+    if features.has(FeatureSet::TDX_GUEST) {
+        return Err(Unavailable::MailboxOnly);
+    }
+    let lacking = NEEDED.difference(features.set);
+    if lacking.is_empty() { Ok(()) } else { Err(Unavailable::Lacks(lacking)) }
+}
+
+/// What MONITOR needs on every vendor's CPUs.
+///
+/// A smallest line of 0 is taken for "not said": QEMU says so, and its MWAIT ends at once.
+///
+/// # Errors
+/// [`Unavailable::NoMonitor`] or [`Unavailable::MonitorLineTooSmall`].
+pub fn check_monitor(features: &Features) -> Result<(), Unavailable> {
+    if !features.has(FeatureSet::MONITOR) {
+        return Err(Unavailable::NoMonitor);
+    }
+    let smallest_line = features.monitor.smallest_line;
+    if smallest_line != 0 && smallest_line < DOORBELL_LEN {
+        return Err(Unavailable::MonitorLineTooSmall { smallest_line });
+    }
+    Ok(())
+}
+
+/// Orders for HLT without any knowledge of the vendor: what cpu-park gives to CPUs of neither vendor crate.
+///
+/// Not known, then: VMX on CPUs that are not Intel's (a CPU in VMX operation holds INIT), errata, vendor MSRs of
+/// counters and tracing, and every claim.
+///
+/// # Errors
+/// As [`check_needed`].
+pub fn generic_hlt(features: &Features) -> Result<Orders, Unavailable> {
+    check_needed(features)?;
+    Ok(Orders::new(Mechanism::Hlt, StoreWake::None, &[], &[]).with_features(features))
+}
