@@ -3,17 +3,15 @@
 //! Layouts: Intel SDM vol. 3, figure 3-8 (segment descriptors), 7-4 (64-bit TSS descriptor), 6-8 (64-bit IDT gate)
 //! and 7-11 (64-bit TSS).
 
-/// Selector of the 64-bit code segment.
-pub const CODE_SELECTOR: u16 = 0x08;
 /// Selector of the data segment.
-pub const DATA_SELECTOR: u16 = 0x10;
+pub const DATA_SELECTOR: u16 = 0x08;
+/// Selector of the 64-bit code segment. Not the lot's 08h, so that mixing them up shows; Linux has 10h too.
+pub const CODE_SELECTOR: u16 = 0x10;
 /// Selector of the TSS.
 pub const TSS_SELECTOR: u16 = 0x18;
 
 /// 64-bit code: present, DPL 0, execute/read, accessed, L = 1.
 pub const CODE64: u64 = 0x00af_9b00_0000_ffff;
-/// 32-bit code, flat: only for the way into long mode.
-pub const CODE32: u64 = 0x00cf_9b00_0000_ffff;
 /// Data, flat: present, DPL 0, read/write, accessed.
 pub const DATA: u64 = 0x00cf_9300_0000_ffff;
 
@@ -29,6 +27,8 @@ const TSS_IO_MAP_BASE: usize = 102;
 pub const IDT_ENTRIES: usize = 256;
 /// Bytes of an IDT.
 pub const IDT_BYTES: usize = IDT_ENTRIES * 16;
+/// Bytes of a GDT.
+pub const GDT_BYTES: usize = 5 * 8;
 /// Present, DPL 0, interrupt gate (IF is cleared): SDM table 3-2, type 14.
 const INTERRUPT_GATE: u128 = 0x8e;
 
@@ -65,12 +65,12 @@ impl Ist {
     }
 }
 
-/// The GDT of a CPU whose TSS lies at `tss`: null, code, data, TSS (two entries).
+/// The GDT of a CPU whose TSS lies at `tss`: null, data, code, TSS (two entries).
 #[must_use]
 pub const fn gdt(tss: u64) -> [u64; 5] {
     let limit = TSS_BYTES as u64 - 1;
     let base_low = (tss & 0xff_ffff) << 16 | (tss & 0xff00_0000) << 32;
-    [0, CODE64, DATA, limit | base_low | TSS_AVAILABLE, tss >> 32]
+    [0, DATA, CODE64, limit | base_low | TSS_AVAILABLE, tss >> 32]
 }
 
 /// A TSS with the given stacks, in the order of [`Ist::ALL`]; each is the address behind the stack's last byte.
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn tss_descriptor_scatters_base_and_limit() {
-        let [null, code, data, low, high] = gdt(0x1234_5678_9abc_def0);
+        let [null, data, code, low, high] = gdt(0x1234_5678_9abc_def0);
         assert_eq!((null, code, data), (0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff));
         // Base 31:24 = 9a, flags 0, type 89, base 23:0 = bcdef0, limit 0067.
         assert_eq!(low, 0x9a00_89bc_def0_0067);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn gate_scatters_the_handler() {
         // SDM figure 6-8: offset 15:0, selector, IST, type, offset 31:16, offset 63:32.
-        assert_eq!(gate(0x1122_3344_5566_7788, Ist::MachineCheck), 0x1122_3344_5566_8e02_0008_7788);
+        assert_eq!(gate(0x1122_3344_5566_7788, Ist::MachineCheck), 0x1122_3344_5566_8e02_0010_7788);
     }
 
     #[test]

@@ -49,8 +49,8 @@ metal_ap_start64:
 .balign 8
 metal_ap_gdt:
     .quad 0
-    .quad {CODE64}
     .quad {DATA}
+    .quad {CODE64}
 metal_ap_gdt_end:
 metal_ap_gdtr:
     .word metal_ap_gdt_end - metal_ap_gdt - 1

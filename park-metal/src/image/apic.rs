@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use park_core::ApicId;
+use park_core::{ApicId, IpiSender, PlatformError};
 
 use crate::image::clock::TscClock;
 use crate::image::insn;
@@ -120,4 +120,32 @@ fn write(offset: u64, value: u32) {
     let register: *mut u32 = core::ptr::with_exposed_provenance_mut((APIC_BASE + offset) as usize);
     // SAFETY: as in `read`; the values of this module touch no memory of the program.
     unsafe { register.write_volatile(value) };
+}
+
+/// The executing CPU's local APIC, as park's operations use it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender(pub(crate) TscClock);
+
+impl IpiSender for Sender {
+    fn send_nmi(&mut self, target: ApicId) -> Result<(), PlatformError> {
+        Ok(send(self.0, target, Ipi::Nmi)?)
+    }
+
+    fn send_init(&mut self, target: ApicId) -> Result<(), PlatformError> {
+        Ok(send(self.0, target, Ipi::Init)?)
+    }
+
+    fn send_startup(&mut self, target: ApicId, vector: u8) -> Result<(), PlatformError> {
+        Ok(send(self.0, target, Ipi::Startup(vector))?)
+    }
+}
+
+impl From<ApicError> for PlatformError {
+    fn from(error: ApicError) -> Self {
+        match error {
+            ApicError::Unusable { .. } => Self::NoSuchRegister,
+            ApicError::IdTooWide { apic_id } => Self::IdTooWide { apic_id: apic_id.0 },
+            ApicError::Busy => Self::ApicBusy,
+        }
+    }
 }

@@ -33,8 +33,8 @@ metal_boot_area:
 .balign 8
 metal_boot_gdt:
     .quad 0
-    .quad {CODE64}
     .quad {DATA}
+    .quad {CODE64}
 metal_boot_gdt_end:
 metal_boot_gdtr:
     .word metal_boot_gdt_end - metal_boot_gdt - 1

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use park_core::{ApicId, PhysAddr};
+use park_core::{ApicId, PhysAddr, PlatformError};
 
 use crate::cmdline::CmdlineError;
 use crate::image::ap_start::StartError;
@@ -36,6 +36,9 @@ pub(crate) enum Failure {
         wanted: u32,
     },
     Job(JobBusy),
+    Park(park_core::Error),
+    /// The machine is not one that the test can run on.
+    Machine(&'static str),
     /// A CPU shows another number than the test wants.
     Wrong {
         index: u32,
@@ -61,6 +64,8 @@ impl fmt::Display for Failure {
                 write!(f, "{online} CPUs are online, but cpus={wanted} is on the command line")
             }
             Self::Job(error) => write!(f, "{error}"),
+            Self::Park(error) => write!(f, "{error}"),
+            Self::Machine(what) => f.write_str(what),
             Self::Wrong { index, what, found, wanted } => write!(f, "CPU {index}: {what} is {found}, not {wanted}"),
         }
     }
@@ -86,4 +91,11 @@ from! {
     ApicError => Apic,
     AcpiError => Acpi,
     JobBusy => Job,
+    park_core::Error => Park,
+}
+
+impl From<PlatformError> for Failure {
+    fn from(error: PlatformError) -> Self {
+        Self::Park(error.into())
+    }
 }

@@ -83,3 +83,50 @@ pub(crate) fn undefined() -> ! {
     // SAFETY: the handler reports and never returns.
     unsafe { asm!("ud2", options(noreturn)) }
 }
+
+/// Reads CR0.
+pub(crate) fn read_cr0() -> u64 {
+    let value;
+    // SAFETY: reading CR0 touches no memory.
+    unsafe { asm!("mov {}, cr0", out(reg) value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
+/// Reads CR4.
+pub(crate) fn read_cr4() -> u64 {
+    let value;
+    // SAFETY: reading CR4 touches no memory.
+    unsafe { asm!("mov {}, cr4", out(reg) value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
+/// Reads RSP, as it is in the middle of a function.
+pub(crate) fn read_rsp() -> u64 {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
+/// What SGDT and SIDT store: a limit of 16 bits and a base of 64.
+#[repr(C, packed)]
+struct TableRegister {
+    limit: u16,
+    base: u64,
+}
+
+/// `SGDT`: the base of the GDT.
+pub(crate) fn read_gdtr_base() -> u64 {
+    let mut register = TableRegister { limit: 0, base: 0 };
+    // SAFETY: stores 10 bytes, the size of the operand.
+    unsafe { asm!("sgdt [{}]", in(reg) &raw mut register, options(nostack, preserves_flags)) }
+    register.base
+}
+
+/// `SIDT`: the base of the IDT.
+pub(crate) fn read_idtr_base() -> u64 {
+    let mut register = TableRegister { limit: 0, base: 0 };
+    // SAFETY: as in `read_gdtr_base`.
+    unsafe { asm!("sidt [{}]", in(reg) &raw mut register, options(nostack, preserves_flags)) }
+    register.base
+}

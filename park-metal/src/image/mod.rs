@@ -2,6 +2,7 @@
 
 mod ap_start;
 mod apic;
+mod area;
 mod boot;
 mod clock;
 mod exit;
@@ -9,7 +10,9 @@ mod failure;
 mod insn;
 mod percpu;
 mod serial;
+mod skeleton;
 mod smp;
+mod this_cpu;
 mod traps;
 mod world;
 
@@ -38,7 +41,7 @@ fn run(world: &World) -> Verdict {
     let test = world.options.test;
     let result = match test {
         Test::Smp => smp::run(world),
-        Test::Skeleton => smp::run(world),
+        Test::Skeleton => skeleton::run(world),
         Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {

@@ -2,15 +2,16 @@
 
 use core::sync::atomic::Ordering;
 
-use park_core::PhysAddr;
+use park_core::{Clock, PhysAddr, Ticks};
 
 use crate::cmdline::Options;
 use crate::image::ap_start::{Start, start_ap};
 use crate::image::apic;
+use crate::image::area::{self, Area};
 use crate::image::clock::{ClockError, TscClock};
 use crate::image::exit::{self, Verdict};
 use crate::image::failure::Failure;
-use crate::image::percpu::{self, PerCpu};
+use crate::image::percpu::PerCpu;
 use crate::image::serial;
 use crate::madt::{self, AcpiError};
 use crate::memory::{self, CPU_AREA_BYTES, IDENTITY_MAP_END, MAX_CPUS, PAGE_POOL, PageBump, REGIONS};
@@ -61,7 +62,7 @@ impl World {
                 ("via", Value::Text("pvh")),
                 ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
                 ("ram_bytes", Value::Number(ram_bytes)),
-                ("tsc_hz", Value::Number(park_core::Clock::ticks_per_second(&clock))),
+                ("tsc_hz", Value::Number(clock.ticks_per_second())),
             ],
         );
         let rsdp = info.rsdp.ok_or(AcpiError::NoMadt)?;
@@ -75,11 +76,11 @@ impl World {
 
     fn start_boot_cpu(&mut self) -> Result<(), Failure> {
         let apic_id = apic::enable()?;
-        let area = PhysAddr((&raw const metal_boot_area).expose_provenance() as u64);
+        let start = PhysAddr((&raw const metal_boot_area).expose_provenance() as u64);
         // SAFETY: boot.s reserves the area with this size and alignment for the boot CPU, whose stack is in it.
-        let boot_cpu = unsafe { percpu::prepare(area, 0, apic_id) };
+        let boot_cpu = unsafe { area::prepare(start, 0, apic_id) };
         // SAFETY: this is the boot CPU, on that stack.
-        unsafe { percpu::load_tables(boot_cpu) };
+        unsafe { Area::of(boot_cpu).load_tables() };
         self.add(boot_cpu)
     }
 
@@ -91,15 +92,15 @@ impl World {
             if Some(apic_id) == boot_id {
                 continue;
             }
-            let area = pages.take(CPU_AREA_BYTES, CPU_AREA_BYTES).ok_or(Failure::TooManyCpus)?;
+            let start = pages.take(CPU_AREA_BYTES, CPU_AREA_BYTES).ok_or(Failure::TooManyCpus)?;
             let index = self.online();
             // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
-            let cpu = unsafe { percpu::prepare(area, index, apic_id) };
+            let cpu = unsafe { area::prepare(start, index, apic_id) };
             self.add(cpu)?;
             let start = Start {
                 entry: ap_main,
-                stack_top: cpu.stack_top(),
-                argument: core::ptr::from_ref(cpu).expose_provenance() as u64,
+                stack_top: Area::of(cpu).stack_top(),
+                argument: 0,
                 timeout_us: self.timeout_us(),
             };
             // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts
@@ -137,23 +138,30 @@ impl World {
         u64::from(self.options.timeout_ms) * 1000
     }
 
+    /// The moment at which waiting for another CPU ends, in ticks of the clock.
+    pub(crate) fn deadline(&self) -> Ticks {
+        let mut clock = self.clock;
+        clock.now().saturating_add(clock.ticks_of_us(self.timeout_us()))
+    }
+
     /// Waits for another CPU.
     pub(crate) fn wait(&self, done: impl FnMut() -> bool, what: &'static str) -> Result<(), ClockError> {
         self.clock.wait(self.timeout_us(), what, done)
     }
 }
 
-/// Where a started CPU begins: on its own stack, with `percpu` the address of its area.
-extern "C" fn ap_main(_area: u64) -> ! {
+/// Where a started CPU begins: on its own stack.
+extern "C" fn ap_main(_argument: u64) -> ! {
     come_home()
 }
 
 /// Makes the executing CPU a CPU of the image again, wherever it comes from, and puts it into its job loop. It must be
 /// on its own stack.
 pub(crate) fn come_home() -> ! {
-    let cpu = percpu::current();
+    let area = Area::current();
     // SAFETY: `current` found the area by this CPU's stack.
-    unsafe { percpu::load_tables(cpu) };
+    unsafe { area.load_tables() };
+    let cpu = area.percpu();
     match apic::enable() {
         Ok(apic_id) if apic_id == cpu.apic_id => cpu.job_loop(),
         Ok(apic_id) => serial::emit_failure(format_args!("{:?} calls itself {apic_id:?}", cpu.apic_id)),

@@ -1,0 +1,208 @@
+//! One CPU's area: everything that it uses beside the image's text, in one aligned block.
+//!
+//! An area is [`CPU_AREA_BYTES`] long and as much aligned, and every stack of the image lies in its CPU's area. So
+//! RSP, masked, is the area: handlers need no GS base, which a parked CPU may have lost.
+//!
+//! | offset | what |
+//! |---|---|
+//! | 0 | [`PerCpu`] |
+//! | 0x1000 | GDT; at 0x1080 the TSS |
+//! | 0x2000 | IDT |
+//! | 0x3000 | arrival frame; at 0x3400 the departure frame |
+//! | 0x4000 | stacks for NMI, #MC, #DF, others: 8 KiB each |
+//! | 0xc000 | the CPU's own stack, 16 KiB |
+
+use core::arch::asm;
+use core::mem::size_of;
+
+use park_core::{ApicId, PhysAddr};
+use park_x86::frame::{FRAME_ALIGN, FRAME_LEN};
+
+use crate::cpu_tables::{
+    CODE_SELECTOR, DATA_SELECTOR, GDT_BYTES, IDT_BYTES, IDT_ENTRIES, Ist, TSS_BYTES, TSS_SELECTOR, gdt, tss,
+};
+use crate::image::insn;
+use crate::image::percpu::PerCpu;
+use crate::image::traps;
+use crate::memory::{CPU_AREA_BYTES, PAGE_BYTES};
+
+const GDT_OFFSET: u64 = 0x1000;
+const TSS_OFFSET: u64 = 0x1080;
+const IDT_OFFSET: u64 = 0x2000;
+const ARRIVAL_FRAME_OFFSET: u64 = 0x3000;
+const DEPARTURE_FRAME_OFFSET: u64 = 0x3400;
+const IST_STACKS_OFFSET: u64 = 0x4000;
+const IST_STACK_BYTES: u64 = 0x2000;
+/// Bytes left free at the very top, so that an empty stack's RSP still lies in the area.
+const STACK_TOP_GAP: u64 = 16;
+/// What [`Area::wipe`] fills with: 0xcc is INT3 as code, and no valid descriptor, gate or pointer.
+const WIPE_BYTE: u8 = 0xcc;
+/// CR4.MCE (SDM vol. 3, 2.5): without it a #MC is a shutdown.
+const CR4_MCE: u64 = 1 << 6;
+
+const _: () = {
+    assert!(size_of::<PerCpu>() as u64 <= GDT_OFFSET);
+    assert!(GDT_OFFSET + GDT_BYTES as u64 <= TSS_OFFSET && TSS_OFFSET + TSS_BYTES as u64 <= IDT_OFFSET);
+    assert!(IDT_OFFSET + IDT_BYTES as u64 <= ARRIVAL_FRAME_OFFSET);
+    assert!(ARRIVAL_FRAME_OFFSET + FRAME_LEN as u64 <= DEPARTURE_FRAME_OFFSET);
+    assert!(ARRIVAL_FRAME_OFFSET % FRAME_ALIGN as u64 == 0 && DEPARTURE_FRAME_OFFSET % FRAME_ALIGN as u64 == 0);
+    assert!(DEPARTURE_FRAME_OFFSET + FRAME_LEN as u64 <= IST_STACKS_OFFSET);
+    assert!(IST_STACKS_OFFSET + Ist::ALL.len() as u64 * IST_STACK_BYTES < CPU_AREA_BYTES);
+};
+
+/// A CPU's area that has been [`prepare`]d, by its first address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Area(u64);
+
+/// Where a frame of park-x86 lies in an area.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Frame {
+    /// What the CPU arrives in a lot with.
+    Arrival,
+    /// What it leaves with.
+    Departure,
+}
+
+/// Builds a CPU's area and returns what lies at its beginning.
+///
+/// # Safety
+/// 1. The [`CPU_AREA_BYTES`] bytes at `start` are identity-mapped, aligned to as much, and nobody else's for ever.
+/// 2. Nothing of the area is in use but, if it is the calling CPU's own, its stack.
+pub(crate) unsafe fn prepare(start: PhysAddr, index: u32, apic_id: ApicId) -> &'static PerCpu {
+    let area = Area(start.0);
+    let percpu = area.at::<PerCpu>(0);
+    // SAFETY: (1), and PerCpu lies below the GDT.
+    unsafe { percpu.write(PerCpu::new(index, apic_id)) };
+    // SAFETY: (1) and (2).
+    unsafe { area.write_tables() };
+    // SAFETY: just initialised, and never written again but through its atomics.
+    unsafe { &*percpu }
+}
+
+impl Area {
+    /// The area that begins with `percpu`.
+    pub(crate) fn of(percpu: &'static PerCpu) -> Self {
+        Self(core::ptr::from_ref(percpu).expose_provenance() as u64)
+    }
+
+    /// The area of the CPU that executes this.
+    pub(crate) fn current() -> Self {
+        let rsp: u64;
+        // SAFETY: reads a register.
+        unsafe { asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) }
+        Self(rsp & !(CPU_AREA_BYTES - 1))
+    }
+
+    /// What lies at the area's beginning.
+    pub(crate) fn percpu(self) -> &'static PerCpu {
+        // SAFETY: an `Area` is prepared, and areas live for ever.
+        unsafe { &*self.at(0) }
+    }
+
+    /// Where RSP starts on the CPU's own stack: a multiple of 16.
+    pub(crate) const fn stack_top(self) -> u64 {
+        self.0 + CPU_AREA_BYTES - STACK_TOP_GAP
+    }
+
+    /// Address and bytes of the GDT.
+    pub(crate) const fn gdt(self) -> (u64, u16) {
+        (self.0 + GDT_OFFSET, GDT_BYTES as u16)
+    }
+
+    /// Address and bytes of the IDT.
+    pub(crate) const fn idt(self) -> (u64, u16) {
+        (self.0 + IDT_OFFSET, IDT_BYTES as u16)
+    }
+
+    /// Address of a frame.
+    pub(crate) const fn frame_address(self, frame: Frame) -> u64 {
+        self.0
+            + match frame {
+                Frame::Arrival => ARRIVAL_FRAME_OFFSET,
+                Frame::Departure => DEPARTURE_FRAME_OFFSET,
+            }
+    }
+
+    /// Fills a frame.
+    pub(crate) fn write_frame(self, frame: Frame, contents: &[u8; FRAME_LEN]) {
+        let target = self.at::<[u8; FRAME_LEN]>(self.frame_address(frame) - self.0);
+        // SAFETY: frames lie in the area, by the const assertions, and no reference to one is ever made.
+        unsafe { target.write_volatile(*contents) };
+    }
+
+    /// Destroys everything but [`PerCpu`]: what a kernel that has been overwritten looks like to its CPU.
+    ///
+    /// # Safety
+    /// The area's CPU is parked, or was never started.
+    pub(crate) unsafe fn wipe(self) {
+        let len = CPU_AREA_BYTES - GDT_OFFSET;
+        // SAFETY: the area is prepared, so these bytes are its own; its CPU has left them for good.
+        unsafe { self.at::<u8>(GDT_OFFSET).write_bytes(WIPE_BYTE, len as usize) };
+    }
+
+    /// Writes GDT, TSS and IDT.
+    ///
+    /// # Safety
+    /// As [`wipe`](Self::wipe), or the calling CPU is the area's own and has not loaded them.
+    pub(crate) unsafe fn write_tables(self) {
+        let mut stack_tops = [0; Ist::ALL.len()];
+        for (position, top) in (1..).zip(&mut stack_tops) {
+            *top = self.0 + IST_STACKS_OFFSET + position * IST_STACK_BYTES;
+        }
+        // SAFETY: inside the area by the const assertions, and not in use: the caller's promise. As for the next two.
+        unsafe { self.at::<[u64; 5]>(GDT_OFFSET).write(gdt(self.0 + TSS_OFFSET)) };
+        // SAFETY: as above.
+        unsafe { self.at::<[u8; TSS_BYTES]>(TSS_OFFSET).write(tss(stack_tops)) };
+        // SAFETY: as above.
+        unsafe { self.at::<[u128; IDT_ENTRIES]>(IDT_OFFSET).write(traps::idt()) };
+    }
+
+    /// Makes the executing CPU use these tables, and lets machine checks in.
+    ///
+    /// # Safety
+    /// The executing CPU runs on this area's stack, in 64-bit mode with the identity map.
+    pub(crate) unsafe fn load_tables(self) {
+        let gdtr = TableRegister { limit: GDT_BYTES as u16 - 1, base: self.gdt().0 };
+        let idtr = TableRegister { limit: IDT_BYTES as u16 - 1, base: self.idt().0 };
+        // A CPU that comes back finds its TSS marked busy by the last LTR, and LTR of a busy TSS is a #GP.
+        // SAFETY: the descriptors are rewritten as they were but for that bit, which no CPU reads before the LTR below.
+        unsafe { self.at::<[u64; 5]>(GDT_OFFSET).write_volatile(gdt(self.0 + TSS_OFFSET)) };
+        // SAFETY: both tables are complete; CS, DS, ES and SS are reloaded from the new GDT before anything uses them.
+        unsafe {
+            asm!(
+                "lgdt [{gdtr}]",
+                "push {code}",
+                "lea {scratch}, [rip + 2f]",
+                "push {scratch}",
+                "retfq",
+                "2:",
+                "mov ds, {data:e}",
+                "mov es, {data:e}",
+                "mov ss, {data:e}",
+                "lidt [{idtr}]",
+                "ltr {tss:x}",
+                gdtr = in(reg) &raw const gdtr,
+                idtr = in(reg) &raw const idtr,
+                code = in(reg) u64::from(CODE_SELECTOR),
+                data = in(reg) u32::from(DATA_SELECTOR),
+                tss = in(reg) TSS_SELECTOR,
+                scratch = out(reg) _,
+            );
+        }
+        // SAFETY: every CPU with 64-bit mode has CR4.MCE, and it does not concern translation.
+        unsafe { insn::set_cr4_bits(CR4_MCE) };
+    }
+
+    fn at<T>(self, offset: u64) -> *mut T {
+        core::ptr::with_exposed_provenance_mut((self.0 + offset) as usize)
+    }
+}
+
+/// The operand of LGDT and LIDT.
+#[repr(C, packed)]
+struct TableRegister {
+    limit: u16,
+    base: u64,
+}
+
+const _: () = assert!(CPU_AREA_BYTES % PAGE_BYTES == 0);
