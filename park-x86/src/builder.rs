@@ -101,7 +101,7 @@ fn write_tables<M: LotMemory + ?Sized>(memory: &mut M, parameters: &LotParameter
     let mut tables = PageTables::new(memory, offset, region, layout.tables_pages() - 1, encryption_mask)?;
 
     let (lot5, lot4) = (tables.table()?, tables.table()?);
-    tables.hang(lot5, lot4)?;
+    tables.hang(lot5, lot4, 0)?;
     for mapping in &pages(parameters) {
         tables.map(lot4, mapping)?;
     }
@@ -110,7 +110,7 @@ fn write_tables<M: LotMemory + ?Sized>(memory: &mut M, parameters: &LotParameter
     }
 
     let (departure5, departure4) = (tables.table()?, tables.table()?);
-    tables.hang(departure5, departure4)?;
+    tables.hang(departure5, departure4, 0)?;
     let lot_start = phys.0 / LARGE_PAGE_SIZE * LARGE_PAGE_SIZE;
     let lot_end = (phys.0 + layout.total_len()).next_multiple_of(LARGE_PAGE_SIZE);
     for (start, end) in [(0, lot_start), (lot_end, DEPARTURE_LEN)] {

@@ -19,6 +19,8 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 pub const LARGE_PAGE_SIZE: u64 = 2 << 20;
 /// Linear-address bits below the index into a PML4.
 const PML4_SHIFT: u32 = 39;
+/// Linear-address bits below the index into a PML5.
+const PML5_SHIFT: u32 = 48;
 
 /// What code may do with a page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -110,13 +112,13 @@ impl<'m, M: LotMemory + ?Sized> PageTables<'m, M> {
         (self.phys.0 + root.0 - self.offset) | self.encryption_mask
     }
 
-    /// Makes `pml4` the first 256 TiB of the five-level root `pml5`.
+    /// Makes `pml4` the 256 TiB around `linear` of the five-level root `pml5`.
     ///
     /// # Errors
     /// [`ErrorKind::Platform`].
-    pub fn hang(&mut self, pml5: Table, pml4: Table) -> Result<(), Error> {
+    pub fn hang(&mut self, pml5: Table, pml4: Table, linear: u64) -> Result<(), Error> {
         let entry = self.link(pml4);
-        Ok(self.memory.store(pml5.0, entry)?)
+        Ok(self.memory.store(slot(pml5, linear, PML5_SHIFT), entry)?)
     }
 
     /// Adds a mapping of 4 KiB pages below `pml4`.

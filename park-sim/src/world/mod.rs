@@ -1,0 +1,361 @@
+//! A machine with kernels, a lot and CPUs that park: the stage on which scenarios, properties and benches play.
+//!
+//! Kernels are memory and machine code ([`Kernel`]); what they *decide* is Rust, executed access by access on one of
+//! their CPUs ([`World::drive`]), while all other CPUs go on ([`World::let_others_run`]).
+
+mod error;
+mod kernel;
+mod parking;
+
+pub use error::WorldError;
+pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, KernelCode, Witness};
+pub use parking::{KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
+
+use crate::machine::{Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
+use crate::platform::{Loader, OnCpu};
+use park_core::lot::{Layout, Lot, PagingLevels, Stage, bay};
+use park_core::op::{Lease, Operation, Reply, Step};
+use park_core::{Clock, IpiSender, LotMemory, PhysAddr};
+use park_x86::builder::{LotParameters, build};
+
+/// Tag of memory that belongs to nobody.
+pub const TAG_NOBODY: Tag = Tag(0);
+/// Tag of the lot.
+pub const TAG_LOT: Tag = Tag(1);
+/// Tags of kernels: the first of them; the next kernel's is the next, around a ring of [`KERNEL_TAGS`].
+pub const TAG_FIRST_KERNEL: u8 = 2;
+/// Kernels of which memory may exist at once.
+pub const KERNEL_TAGS: u8 = 4;
+/// Where the lot lies unless a world is told otherwise.
+pub const DEFAULT_LOT: PhysAddr = PhysAddr(0x0100_0000);
+/// Where the first kernel's memory lies; the others follow.
+const FIRST_KERNEL_PHYS: u64 = 0x0200_0000;
+/// Linear address of the first kernel; each next one is [`KERNEL_BASE_STEP`] higher.
+const FIRST_KERNEL_BASE: u64 = 0xffff_8000_0000_0000;
+/// Distance of kernels in linear memory: another entry of the root, so that nothing of the last one serves.
+const KERNEL_BASE_STEP: u64 = 1 << 39;
+/// Linear slots for kernels before the first is used again.
+const KERNEL_BASES: u64 = 200;
+/// Bytes of RAM in a world: low memory, the lot, and room for [`KERNEL_TAGS`] kernels.
+pub const RAM_LEN: u64 = FIRST_KERNEL_PHYS + KERNEL_TAGS as u64 * KERNEL_LEN;
+
+/// A set of tags, one bit each: what [`Machine::set_allowed`] takes.
+#[must_use]
+pub const fn allow(tags: &[Tag]) -> u64 {
+    let mut set = 0;
+    let mut index = 0;
+    while index < tags.len() {
+        set |= 1 << tags[index].0;
+        index += 1;
+    }
+    set
+}
+
+/// A lot in a world.
+#[derive(Clone, Copy, Debug)]
+pub struct LotInWorld {
+    /// Its memory.
+    pub range: PhysRange,
+    /// The lot.
+    pub lot: Lot,
+    /// The lease of the current kernel.
+    pub lease: Lease,
+}
+
+/// What a CPU may touch follows from where it is; the world keeps track by the bays' stages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Whereabouts {
+    /// Under the current kernel.
+    #[default]
+    Kernel,
+    /// On its way into the bay with this offset; the kernel's memory is still in use.
+    Arriving(u64),
+    /// In the bay with this offset.
+    Parked(u64),
+    /// In a foreign parker's memory, or taken by a kernel that knows nothing of park.
+    Foreign,
+}
+
+/// A machine, its kernels, and a lot.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The machine.
+    pub machine: Machine,
+    /// The seeded schedule.
+    pub scheduler: Scheduler,
+    /// The current kernel.
+    pub kernel: Kernel,
+    /// The lot, once there is one.
+    pub lot: Option<LotInWorld>,
+    levels: PagingLevels,
+    kernels_so_far: u64,
+    whereabouts: Vec<Whereabouts>,
+    sanitisers: Vec<Option<parking::InProgress>>,
+}
+
+impl World {
+    /// Boots a first kernel on a machine made from `config` (its RAM is replaced): every CPU idles in it.
+    ///
+    /// # Errors
+    /// [`WorldError`] if the machine can't be built, or has more CPUs than a kernel has room for.
+    pub fn boot(mut config: MachineConfig, levels: PagingLevels, seed: u64) -> Result<Self, WorldError> {
+        let cpus = config.cpus.len();
+        if cpus > KERNEL_CPUS_MAX {
+            return Err(WorldError::TooManyCpus { cpus });
+        }
+        config.ram = vec![PhysRange::new(0, RAM_LEN)];
+        let mut machine = Machine::new(&config)?;
+        let kernel = Self::load_kernel(&mut machine, 0, levels, cpus)?;
+        let mut world = Self {
+            machine,
+            scheduler: Scheduler::new(seed, cpus),
+            kernel,
+            lot: None,
+            levels,
+            kernels_so_far: 1,
+            whereabouts: vec![Whereabouts::default(); cpus],
+            sanitisers: vec![None; cpus],
+        };
+        for cpu in 0..cpus {
+            world.kernel.run_idle(&mut world.machine, cpu);
+            world.allow_kernel(cpu);
+        }
+        Ok(world)
+    }
+
+    fn load_kernel(machine: &mut Machine, number: u64, levels: PagingLevels, cpus: usize) -> Result<Kernel, WorldError> {
+        let slot = number % u64::from(KERNEL_TAGS);
+        let phys = FIRST_KERNEL_PHYS + slot * KERNEL_LEN;
+        let base = FIRST_KERNEL_BASE + number % KERNEL_BASES * KERNEL_BASE_STEP;
+        Kernel::load(machine, phys, base, Tag(TAG_FIRST_KERNEL + slot as u8), levels, cpus)
+    }
+
+    fn allow_kernel(&mut self, cpu: usize) {
+        self.whereabouts[cpu] = Whereabouts::Kernel;
+        let tags = allow(&[self.kernel.tag, TAG_LOT]);
+        self.machine.set_allowed(cpu, tags);
+    }
+
+    /// Builds a lot of `bays` bays at `phys` under the current kernel.
+    ///
+    /// # Errors
+    /// [`WorldError::Park`] if the lot can't be built.
+    pub fn build_lot(&mut self, phys: PhysAddr, bays: u32) -> Result<(), WorldError> {
+        let layout = Layout::new(bays, MONITOR_LINE)?;
+        let range = PhysRange::new(phys.0, layout.total_len());
+        let parameters = LotParameters { phys, layout, lot_id: [phys.0, 1], encryption_mask: 0, mailbox: None };
+        let lot = build(&mut Loader { machine: &mut self.machine, range }, &parameters)?;
+        self.machine.set_tag(range, TAG_LOT);
+        self.kernel.map_lot(&mut self.machine, &lot)?;
+        self.lot = Some(LotInWorld { range, lot, lease: Lease::first(lot) });
+        Ok(())
+    }
+
+    /// The lot, or an error that says that there is none.
+    ///
+    /// # Errors
+    /// [`WorldError::NoLot`].
+    pub fn lot(&self) -> Result<LotInWorld, WorldError> {
+        self.lot.ok_or(WorldError::NoLot)
+    }
+
+    /// The platform of one CPU.
+    ///
+    /// # Errors
+    /// [`WorldError::NoLot`].
+    pub fn on(&mut self, cpu: usize) -> Result<OnCpu<'_>, WorldError> {
+        let lot = self.lot()?.range;
+        Ok(OnCpu { machine: &mut self.machine, cpu, lot })
+    }
+
+    /// Drives `operation` on `cpu`, one access a turn, while the others go on as the schedule says.
+    ///
+    /// # Errors
+    /// [`WorldError`] of the operation, or of the world if the machine stopped.
+    pub fn drive<O: Operation>(&mut self, cpu: usize, mut operation: O) -> Result<O::Output, WorldError> {
+        let mut reply = Reply::Start;
+        loop {
+            let steps = self.scheduler.rng.below(PAUSE_STEPS);
+            self.let_others_run(cpu, steps)?;
+            let mut platform = self.on(cpu)?;
+            let now = platform.now();
+            let step = operation.next(reply, now);
+            reply = match perform(&mut platform, &step) {
+                Performed::Reply(reply) => reply,
+                Performed::Wait(until) => {
+                    self.wait(cpu, until)?;
+                    Reply::Waited
+                }
+                Performed::Done => {
+                    let Step::Done(result) = step else { return Err(WorldError::Stuck) };
+                    return Ok(result?);
+                }
+            };
+        }
+    }
+
+    /// Lets the other CPUs run until the clock shows `until`; moves the clock if none can run.
+    fn wait(&mut self, cpu: usize, until: u64) -> Result<(), WorldError> {
+        while self.machine.tsc() < until {
+            if self.let_others_run(cpu, 64)? == 0 {
+                let rest = until.saturating_sub(self.machine.tsc());
+                self.machine.advance_tsc(rest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the CPUs other than `cpu` take up to `steps` steps; returns how many were taken.
+    ///
+    /// # Errors
+    /// [`WorldError::Stopped`] if the machine met something that it does not model.
+    pub fn let_others_run(&mut self, cpu: usize, steps: u64) -> Result<u64, WorldError> {
+        for taken in 0..steps {
+            let Some(other) = self.pick(Some(cpu)) else { return Ok(taken) };
+            self.step(other)?;
+        }
+        Ok(steps)
+    }
+
+    /// Lets all CPUs run for up to `steps` steps; returns how many were taken.
+    ///
+    /// # Errors
+    /// As [`World::let_others_run`].
+    pub fn run(&mut self, steps: u64) -> Result<u64, WorldError> {
+        for taken in 0..steps {
+            let Some(cpu) = self.pick(None) else { return Ok(taken) };
+            self.step(cpu)?;
+        }
+        Ok(steps)
+    }
+
+    fn pick(&mut self, except: Option<usize>) -> Option<usize> {
+        let cpus = self.machine.cpu_count();
+        let start = self.scheduler.rng.below(cpus as u64) as usize;
+        (0..cpus).map(|index| (start + index) % cpus).find(|cpu| Some(*cpu) != except && self.can_step(*cpu))
+    }
+
+    fn can_step(&self, cpu: usize) -> bool {
+        self.sanitisers[cpu].is_some() || self.machine.can_step(cpu) || self.machine.cpu(cpu).stores_waiting()
+    }
+
+    /// One step of one CPU: an access of its sanitising code, a drained store, or one of its machine.
+    ///
+    /// # Errors
+    /// [`WorldError::Stopped`] if the machine met something that it does not model.
+    pub fn step(&mut self, cpu: usize) -> Result<(), WorldError> {
+        if self.sanitises(cpu) {
+            self.step_sanitiser(cpu)?;
+        } else if !self.machine.can_step(cpu) || self.scheduler.rng.one_in(DRAIN_ONE_IN) {
+            if !self.machine.drain_one(cpu) {
+                self.machine.step(cpu);
+            }
+        } else if self.machine.step(cpu) == Outcome::Stopped {
+            return Err(WorldError::stopped(&self.machine));
+        }
+        self.follow(cpu);
+        Ok(())
+    }
+
+    /// Keeps what a CPU may touch in step with the stage that its bay shows.
+    fn follow(&mut self, cpu: usize) {
+        let Some(lot) = self.lot else { return };
+        match self.whereabouts[cpu] {
+            Whereabouts::Arriving(offset) => {
+                let stage = self.machine.read_phys_u64(lot.range.start + offset + bay::STAGE);
+                if stage == Stage::Waiting as u64 {
+                    self.whereabouts[cpu] = Whereabouts::Parked(offset);
+                    self.machine.set_allowed(cpu, allow(&[TAG_LOT]));
+                }
+            }
+            Whereabouts::Parked(offset) => {
+                let stage = self.machine.read_phys_u64(lot.range.start + offset + bay::STAGE);
+                if stage == Stage::Leaving as u64 {
+                    self.allow_kernel(cpu);
+                }
+            }
+            Whereabouts::Kernel | Whereabouts::Foreign => {}
+        }
+    }
+
+    /// Replaces the kernel: the next one is loaded, `cpu` runs it, and all memory but the lot's and its own is overwritten.
+    ///
+    /// CPUs elsewhere stay where they are; what they may touch does not change.
+    ///
+    /// # Errors
+    /// [`WorldError`] if the next kernel can't be loaded.
+    pub fn kexec(&mut self, cpu: usize) -> Result<(), WorldError> {
+        let cpus = self.machine.cpu_count();
+        let old = self.kernel.range;
+        let number = self.kernels_so_far;
+        self.kernels_so_far += 1;
+        self.kernel = Self::load_kernel(&mut self.machine, number, self.levels, cpus)?;
+        if let Some(lot) = self.lot {
+            self.kernel.map_lot(&mut self.machine, &lot.lot)?;
+        }
+        self.kernel.run_idle(&mut self.machine, cpu);
+        self.allow_kernel(cpu);
+        for other in (0..cpus).filter(|other| *other != cpu) {
+            if self.whereabouts[other] == Whereabouts::Kernel {
+                self.whereabouts[other] = Whereabouts::Foreign;
+            }
+        }
+        self.overwrite(cpu, old)
+    }
+
+    /// Overwrites `range` by stores of `cpu`, visible to monitors, with INT3, and gives it to nobody.
+    ///
+    /// # Errors
+    /// [`WorldError::NoLot`] never; kept for symmetry with the other actions.
+    pub fn overwrite(&mut self, cpu: usize, range: PhysRange) -> Result<(), WorldError> {
+        self.machine.set_tag(range, self.kernel.tag);
+        for phys in (range.start..range.end()).step_by(8) {
+            self.machine.store(cpu, phys, OVERWRITTEN);
+        }
+        self.machine.drain_all(cpu);
+        self.machine.set_tag(range, TAG_NOBODY);
+        Ok(())
+    }
+}
+
+/// Eight INT3: what a successor leaves where its predecessor was.
+const OVERWRITTEN: u64 = 0xcccc_cccc_cccc_cccc;
+/// Monitor line of the simulated CPUs, in bytes.
+const MONITOR_LINE: u64 = 64;
+/// Between two accesses of an operation the others take fewer steps than this, as the seed draws.
+const PAUSE_STEPS: u64 = 8;
+/// A waiting store drains before the CPU's next step once in so many turns.
+const DRAIN_ONE_IN: u64 = 2;
+
+/// What performing a step came to.
+enum Performed {
+    Reply(Reply),
+    Wait(u64),
+    Done,
+}
+
+/// Performs one step of an operation.
+fn perform<T>(platform: &mut OnCpu<'_>, step: &Step<T>) -> Performed {
+    let value = |result: Result<u64, _>| match result {
+        Ok(value) => Reply::Value(value),
+        Err(error) => Reply::Failed(error),
+    };
+    let sent = |result: Result<(), _>| match result {
+        Ok(()) => Reply::Sent,
+        Err(error) => Reply::Failed(error),
+    };
+    Performed::Reply(match *step {
+        Step::Load { offset } => value(platform.load(offset)),
+        Step::Store { offset, value } => match platform.store(offset, value) {
+            Ok(()) => Reply::Stored,
+            Err(error) => Reply::Failed(error),
+        },
+        Step::CompareExchange { offset, current, new } => value(platform.compare_exchange(offset, current, new)),
+        Step::SendNmi(target) => sent(platform.send_nmi(target)),
+        Step::SendInit(target) => sent(platform.send_init(target)),
+        Step::SendStartup { target, vector } => sent(platform.send_startup(target, vector)),
+        Step::Summon { .. } => Reply::Failed(park_core::PlatformError::NoSuchRegister),
+        Step::Wait { until } => return Performed::Wait(until),
+        Step::Done(_) => return Performed::Done,
+    })
+}

@@ -1,0 +1,269 @@
+//! Parking and waking in a world: the target's sanitising, its arrival, its departure.
+
+use super::{FrameKind, TAG_LOT, Whereabouts, World, WorldError, allow};
+use crate::machine::{Activity, Gpr};
+use crate::platform::OnCpu;
+use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
+use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
+use park_core::{ApicId, Clock, Cpu, Entry, Mechanism, PhysAddr, Register, Ticks};
+use park_x86::features::Features;
+use park_x86::frame::{Arrival, Departure, FRAME_LEN, SELECTOR_MAX};
+use park_x86::sanitise::{Context, Paravirtual, Progress, Step, StepRun};
+
+/// How long an operation of a world may take, in ticks: far more than any schedule stretches it.
+pub const PATIENCE_TICKS: Ticks = 2_000_000;
+/// Time between two kicks, in ticks.
+pub const KICK_TICKS: Ticks = 2_000;
+
+/// One step of a CPU's sanitising.
+pub type SanitiseStep = &'static Step;
+
+/// Which CPU parks, and how. Steps and options come from a vendor crate, through the caller.
+#[derive(Clone, Debug)]
+pub struct ParkRequest {
+    /// Index of the CPU in the machine.
+    pub cpu: usize,
+    /// How it will wait.
+    pub mechanism: Mechanism,
+    /// How it will wait, in detail.
+    pub flags: WaitFlags,
+    /// EAX of MWAIT.
+    pub mwait_hint: u32,
+    /// What it does before it goes.
+    pub steps: Vec<SanitiseStep>,
+}
+
+/// Steps that a CPU has still to take, one register access at a time.
+#[derive(Clone, Debug)]
+pub struct Sanitiser {
+    steps: Vec<SanitiseStep>,
+    next: usize,
+    run: Option<StepRun<'static>>,
+    context: Context,
+}
+
+impl Sanitiser {
+    /// `steps`, for the CPU that `cpu` is.
+    #[must_use]
+    pub fn new(cpu: &mut OnCpu<'_>, steps: Vec<SanitiseStep>) -> Self {
+        let features = Features::read(|leaf, subleaf| cpu.cpuid(leaf, subleaf));
+        let context =
+            Context { features, cs_selector_max: SELECTOR_MAX, encryption_mask: 0, paravirtual: Paravirtual::TornDown };
+        Self { steps, next: 0, run: None, context }
+    }
+
+    /// Makes at most one register access; true when all steps are done.
+    ///
+    /// # Errors
+    /// [`SanitiseError`](park_x86::sanitise::SanitiseError) of the step.
+    pub fn advance(&mut self, cpu: &mut OnCpu<'_>) -> Result<bool, park_x86::sanitise::SanitiseError> {
+        let Some(step) = self.steps.get(self.next) else { return Ok(true) };
+        let run = self.run.get_or_insert_with(|| StepRun::new(step));
+        if run.advance(cpu, &self.context)? != Progress::Accessed {
+            self.run = None;
+            self.next += 1;
+        }
+        Ok(self.next == self.steps.len())
+    }
+}
+
+/// A CPU between its kernel's decision to park and the jump into the owner text.
+#[derive(Clone, Debug)]
+pub(super) struct InProgress {
+    sanitiser: Sanitiser,
+    bay: Bay,
+    /// Where its RIP stands still while host-modelled code runs; elsewhere, a handler of the kernel is running.
+    rip: u64,
+}
+
+impl World {
+    /// The APIC id of a CPU.
+    ///
+    /// # Errors
+    /// [`WorldError::NoSuchCpu`].
+    pub fn apic_id(&self, cpu: usize) -> Result<ApicId, WorldError> {
+        let config = self.machine.config().cpus.get(cpu).ok_or(WorldError::NoSuchCpu { cpu })?;
+        Ok(ApicId(config.apic_id))
+    }
+
+    /// A timing that starts now and is generous.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        Timing { kick_interval_ticks: KICK_TICKS, deadline: self.machine.tsc() + PATIENCE_TICKS }
+    }
+
+    /// Parks a CPU from its idle loop: reserves a bay on `boss`, lets the CPU sanitise itself and arrive, awaits it.
+    ///
+    /// # Errors
+    /// [`WorldError`] of any of the three.
+    pub fn park(&mut self, boss: usize, request: ParkRequest) -> Result<Bay, WorldError> {
+        let bay = self.reserve(boss, &request)?;
+        self.begin_arrival(request.cpu, bay, request.steps)?;
+        self.await_arrival(boss, bay)?;
+        Ok(bay)
+    }
+
+    /// Reserves a bay for a CPU.
+    ///
+    /// # Errors
+    /// Those of [`Reserve`].
+    pub fn reserve(&mut self, boss: usize, request: &ParkRequest) -> Result<Bay, WorldError> {
+        let lease = self.lot()?.lease;
+        let reservation = Reservation {
+            apic_id: self.apic_id(request.cpu)?,
+            mechanism: request.mechanism,
+            flags: request.flags,
+            levels: self.levels,
+            apic_mode: if self.machine.config().x2apic { ApicMode::X2Apic } else { ApicMode::XApic },
+            mwait_hint: request.mwait_hint,
+        };
+        self.drive(boss, Reserve::any(&lease, reservation))
+    }
+
+    /// Lets a CPU begin to go, from wherever it is in the kernel: idle, or inside a handler of it.
+    ///
+    /// # Errors
+    /// [`WorldError::NoSuchCpu`], [`WorldError::NoLot`].
+    pub fn begin_arrival(&mut self, cpu: usize, bay: Bay, steps: Vec<SanitiseStep>) -> Result<(), WorldError> {
+        self.apic_id(cpu)?;
+        let sanitiser = Sanitiser::new(&mut self.on(cpu)?, steps);
+        let host = self.kernel.code.host;
+        let state = self.machine.cpu_mut(cpu);
+        if state.activity != Activity::Running {
+            state.activity = Activity::Running;
+            state.rip = host;
+        }
+        let rip = state.rip;
+        self.sanitisers[cpu] = Some(InProgress { sanitiser, bay, rip });
+        self.whereabouts[cpu] = Whereabouts::Arriving(bay.offset());
+        let tags = allow(&[self.kernel.tag, TAG_LOT]);
+        self.machine.set_allowed(cpu, tags);
+        Ok(())
+    }
+
+    /// Awaits a CPU's acknowledgement.
+    ///
+    /// # Errors
+    /// Those of [`AwaitArrival`].
+    pub fn await_arrival(&mut self, boss: usize, bay: Bay) -> Result<(), WorldError> {
+        let deadline = self.timing().deadline;
+        self.drive(boss, AwaitArrival::new(bay, deadline)).map(|_| ())
+    }
+
+    /// Whether a CPU's next step belongs to its sanitising and not to a handler of its kernel.
+    pub(super) fn sanitises(&self, cpu: usize) -> bool {
+        let state = self.machine.cpu(cpu);
+        self.sanitisers[cpu].as_ref().is_some_and(|task| {
+            task.rip == state.rip && state.activity == Activity::Running && !self.machine.event_pending(cpu)
+        })
+    }
+
+    /// One register access of a CPU's sanitising; after the last, the CPU stands before the owner text's first instruction.
+    pub(super) fn step_sanitiser(&mut self, cpu: usize) -> Result<(), WorldError> {
+        let Some(mut task) = self.sanitisers[cpu].take() else { return Ok(()) };
+        let done = task.sanitiser.advance(&mut self.on(cpu)?);
+        if !done.map_err(|error| WorldError::Sanitise { cpu, error })? {
+            self.sanitisers[cpu] = Some(task);
+            return Ok(());
+        }
+        self.write_arrival(cpu, task.bay, &task.sanitiser.context.features)
+    }
+
+    fn write_arrival(&mut self, cpu: usize, bay: Bay, features: &Features) -> Result<(), WorldError> {
+        let lot = self.lot()?.lot;
+        let transit = PhysAddr(self.kernel.transit_root.ok_or(WorldError::NoLot)?);
+        let arrival = Arrival::for_cpu(&mut self.on(cpu)?, features, &lot, bay.index(), transit)?;
+        let placement = self.kernel.placement(cpu, FrameKind::Arrival);
+        let mut frame = [0; FRAME_LEN];
+        arrival.write(&placement, &mut frame)?;
+        self.machine.write_phys(self.kernel.phys(placement.frame), &frame);
+        let (rip, rsp) = (self.kernel.arrive(), self.kernel.stack_top(cpu));
+        let state = self.machine.cpu_mut(cpu);
+        state.rip = rip;
+        state.set_reg(Gpr::Rdi, placement.frame);
+        // Out of a handler, the CPU stays on the stack that it is on.
+        if state.reg(Gpr::Rsp) > rsp || state.reg(Gpr::Rsp) < rsp - ARRIVAL_STACK {
+            state.set_reg(Gpr::Rsp, rsp);
+        }
+        Ok(())
+    }
+
+    /// The entry that brings a CPU back into the current kernel: through the owner text, into the landing.
+    ///
+    /// # Errors
+    /// [`WorldError::NoLot`]; [`WorldError::Park`] if the frame can't be written.
+    pub fn entry(&mut self, cpu: usize) -> Result<Entry, WorldError> {
+        let transit = self.kernel.transit_root.ok_or(WorldError::NoLot)?;
+        let placement = self.kernel.placement(cpu, FrameKind::Departure);
+        let [gdt, idt] = self.kernel.tables();
+        let rsp = self.kernel.stack_top(cpu);
+        let platform = &mut self.on(cpu)?;
+        let cr0 = platform.read(Register::Cr0).map_err(park_core::Error::from)?;
+        let cr4 = self.kernel_cr4();
+        let departure = Departure {
+            root: PhysAddr(self.kernel.root),
+            gdt,
+            idt,
+            ss: super::kernel::KERNEL_SS,
+            tr: self.kernel.tr(cpu),
+            cr0,
+            cr4,
+            rsp,
+            rip: self.kernel.code.landed,
+            arg: self.kernel.witness_address(cpu),
+        };
+        let mut frame = [0; FRAME_LEN];
+        departure.write(&placement, &mut frame)?;
+        self.machine.write_phys(self.kernel.phys(placement.frame), &frame);
+        Ok(Entry { rip: self.kernel.depart(), rsp, cr3: PhysAddr(transit), arg: placement.frame })
+    }
+
+    fn kernel_cr4(&self) -> u64 {
+        use park_x86::registers::control::Cr4;
+        let levels = if self.levels == PagingLevels::Five { Cr4::LA57 } else { Cr4::empty() };
+        (Cr4::PAE | Cr4::MCE | levels).bits()
+    }
+
+    /// Wakes a CPU into the current kernel, and lets it run until it has landed and freed its bay.
+    ///
+    /// # Errors
+    /// Those of [`Wake`] and [`Left`]; [`WorldError::NotLanded`] if the CPU took the entry and never reached it.
+    pub fn wake(&mut self, boss: usize, cpu: usize, bay: Bay) -> Result<(), WorldError> {
+        let entry = self.entry(cpu)?;
+        let before = self.kernel.witness(&self.machine, cpu).entries;
+        let timing = self.timing();
+        self.drive(boss, Wake::new(bay, entry, timing))?;
+        let deadline = self.machine.tsc() + PATIENCE_TICKS;
+        while self.kernel.witness(&self.machine, cpu).entries == before {
+            if self.machine.tsc() > deadline || self.let_others_run(boss, 16)? == 0 {
+                return Err(WorldError::NotLanded { cpu });
+            }
+        }
+        self.leave(cpu, bay)
+    }
+
+    /// Frees the bay of a CPU that has landed: code of that CPU.
+    ///
+    /// # Errors
+    /// Those of [`Left`].
+    pub fn leave(&mut self, cpu: usize, bay: Bay) -> Result<(), WorldError> {
+        let lease = self.lot()?.lease;
+        let apic_id = self.apic_id(cpu)?;
+        let left = Left::new(&lease, bay.index(), apic_id, &mut self.on(cpu)?)?;
+        self.drive(cpu, left)?;
+        self.whereabouts[cpu] = Whereabouts::Kernel;
+        Ok(())
+    }
+
+    /// The time now, in ticks.
+    #[must_use]
+    pub fn now(&mut self) -> Ticks {
+        match self.on(0) {
+            Ok(mut platform) => platform.now(),
+            Err(_) => self.machine.tsc(),
+        }
+    }
+}
+
+/// Bytes of stack that arrival may use: how far below its top a CPU's RSP may be to stay.
+const ARRIVAL_STACK: u64 = 0x1e00;
