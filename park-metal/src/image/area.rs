@@ -9,7 +9,8 @@
 //! | 0x1000 | GDT; at 0x1080 the TSS |
 //! | 0x2000 | IDT |
 //! | 0x3000 | arrival frame; at 0x3400 the departure frame |
-//! | 0x4000 | stacks for NMI, #MC, #DF, others: 8 KiB each |
+//! | 0x4000 | transit root: a PML4, at 0x5000 its PDPT |
+//! | 0x6000 | stacks for NMI, #MC, #DF, others: 6 KiB each |
 //! | 0xc000 | the CPU's own stack, 16 KiB |
 
 use core::arch::asm;
@@ -31,12 +32,18 @@ const TSS_OFFSET: u64 = 0x1080;
 const IDT_OFFSET: u64 = 0x2000;
 const ARRIVAL_FRAME_OFFSET: u64 = 0x3000;
 const DEPARTURE_FRAME_OFFSET: u64 = 0x3400;
-const IST_STACKS_OFFSET: u64 = 0x4000;
-const IST_STACK_BYTES: u64 = 0x2000;
+const TRANSIT_PML4_OFFSET: u64 = 0x4000;
+const TRANSIT_PDPT_OFFSET: u64 = 0x5000;
+const IST_STACKS_OFFSET: u64 = 0x6000;
+const IST_STACK_BYTES: u64 = 0x1800;
 /// Bytes left free at the very top, so that an empty stack's RSP still lies in the area.
 const STACK_TOP_GAP: u64 = 16;
 /// What [`Area::wipe`] fills with: 0xcc is INT3 as code, and no valid descriptor, gate or pointer.
 const WIPE_BYTE: u8 = 0xcc;
+/// Bits 51:12 of CR3 and of a page-table entry: a physical address (SDM vol. 3, 4.5).
+const TABLE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// Present and writable, in an entry that refers to a table.
+const TABLE_LINK: u64 = 0b11;
 /// CR4.MCE (SDM vol. 3, 2.5): without it a #MC is a shutdown.
 const CR4_MCE: u64 = 1 << 6;
 
@@ -46,7 +53,9 @@ const _: () = {
     assert!(IDT_OFFSET + IDT_BYTES as u64 <= ARRIVAL_FRAME_OFFSET);
     assert!(ARRIVAL_FRAME_OFFSET + FRAME_LEN as u64 <= DEPARTURE_FRAME_OFFSET);
     assert!(ARRIVAL_FRAME_OFFSET % FRAME_ALIGN as u64 == 0 && DEPARTURE_FRAME_OFFSET % FRAME_ALIGN as u64 == 0);
-    assert!(DEPARTURE_FRAME_OFFSET + FRAME_LEN as u64 <= IST_STACKS_OFFSET);
+    assert!(DEPARTURE_FRAME_OFFSET + FRAME_LEN as u64 <= TRANSIT_PML4_OFFSET);
+    assert!(TRANSIT_PML4_OFFSET + PAGE_BYTES <= TRANSIT_PDPT_OFFSET);
+    assert!(TRANSIT_PDPT_OFFSET + PAGE_BYTES <= IST_STACKS_OFFSET && IST_STACK_BYTES % 16 == 0);
     assert!(IST_STACKS_OFFSET + Ist::ALL.len() as u64 * IST_STACK_BYTES < CPU_AREA_BYTES);
 };
 
@@ -157,6 +166,26 @@ impl Area {
         unsafe { self.at::<[u128; IDT_ENTRIES]>(IDT_OFFSET).write(traps::idt()) };
     }
 
+    /// Writes page tables that map what the executing CPU's do, and returns their root: the way to and from a lot.
+    ///
+    /// # Safety
+    /// As [`wipe`](Self::wipe), or the calling CPU is the area's own and does not use them.
+    pub(crate) unsafe fn write_transit_root(self) -> PhysAddr {
+        let root: *const u64 = core::ptr::with_exposed_provenance((insn::read_cr3() & TABLE_ADDRESS) as usize);
+        // SAFETY: the current root is mapped at identity, as everything below 4 GiB.
+        let link = unsafe { root.read() };
+        let tables: *const [u64; 512] = core::ptr::with_exposed_provenance((link & TABLE_ADDRESS) as usize);
+        // SAFETY: its first entry refers to the PDPT, by boot.s or by this function.
+        let entries = unsafe { tables.read() };
+        let mut first = [0_u64; 512];
+        first[0] = (self.0 + TRANSIT_PDPT_OFFSET) | TABLE_LINK;
+        // SAFETY: inside the area by the const assertions, and not in use: the caller's promise. As for the next.
+        unsafe { self.at::<[u64; 512]>(TRANSIT_PDPT_OFFSET).write(entries) };
+        // SAFETY: as above.
+        unsafe { self.at::<[u64; 512]>(TRANSIT_PML4_OFFSET).write(first) };
+        PhysAddr(self.0 + TRANSIT_PML4_OFFSET)
+    }
+
     /// Makes the executing CPU use these tables, and lets machine checks in.
     ///
     /// # Safety
@@ -204,5 +233,3 @@ struct TableRegister {
     limit: u16,
     base: u64,
 }
-
-const _: () = assert!(CPU_AREA_BYTES % PAGE_BYTES == 0);

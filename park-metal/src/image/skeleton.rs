@@ -1,6 +1,7 @@
 //! The test `skeleton`: one CPU parks with Hlt and one with Clgi, both are disturbed by an NMI, both are woken.
 //!
-//! While they are parked everything that they had used is overwritten, as a kexec would. What is shown for each:
+//! While they are parked everything that they had used is overwritten, as a kexec would: stacks, GDT, IDT, TSS, frames
+//! and page tables. What is shown for each:
 //! it acknowledges from its bay; an NMI reaches the lot's handler and nobody else's (Hlt), or is held and delivered
 //! once when the CPU opens GIF (Clgi); it still waits after that; a Wake runs its entry exactly once; and it is a whole
 //! CPU of the image afterwards.
@@ -127,7 +128,7 @@ extern "C" fn enter(parked: u64) {
         // 1. The image runs at CPL 0 with interrupts off, and leaves nothing behind that a sanitising step would clear:
         //    no timer, no performance counter, no virtualisation, no CET, no in-service vector.
         // 2. The frame was written for this CPU and this lot, which the builder verified; it is the area's own.
-        // 3. The transit root is the image's root, which maps all of the low 4 GiB at identity.
+        // 3. The transit root maps all of the low 4 GiB at identity, as the image's own root does.
         // 4. The job runs near the top of a stack of 16 KiB.
         Ok(frame) => unsafe { arrive::arrive(frame) },
         Err(error) => error,
@@ -138,10 +139,11 @@ extern "C" fn enter(parked: u64) {
 /// Writes the executing CPU's arrival frame and returns its address.
 fn prepare_arrival(parked: &Parked) -> Result<u64, Error> {
     let features = Features::read(|leaf, subleaf| ThisCpu.cpuid(leaf, subleaf));
-    let root = PhysAddr(insn::read_cr3());
-    let arrival = Arrival::for_cpu(&mut ThisCpu, &features, parked.lease.lot(), parked.bay.index(), root)?;
-    let mut frame = [0; FRAME_LEN];
     let area = Area::of(parked.cpu);
+    // SAFETY: this is the area's CPU, and it uses the boot CPU's root.
+    let transit_root = unsafe { area.write_transit_root() };
+    let arrival = Arrival::for_cpu(&mut ThisCpu, &features, parked.lease.lot(), parked.bay.index(), transit_root)?;
+    let mut frame = [0; FRAME_LEN];
     arrival.write(&placement(area, Frame::Arrival), &mut frame)?;
     area.write_frame(Frame::Arrival, &frame);
     Ok(area.frame_address(Frame::Arrival))
@@ -189,9 +191,10 @@ fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
     let area = Area::of(parked.cpu);
     // SAFETY: the CPU is parked.
     unsafe { area.write_tables() };
-    let root = PhysAddr(insn::read_cr3());
+    // SAFETY: as above.
+    let transit_root = unsafe { area.write_transit_root() };
     let departure = Departure {
-        root,
+        root: PhysAddr(insn::read_cr3()),
         gdt: area.gdt(),
         idt: area.idt(),
         ss: DATA_SELECTOR,
@@ -209,7 +212,7 @@ fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
     let entry = Entry {
         rip: arrive::depart_address(),
         rsp: area.stack_top(),
-        cr3: root,
+        cr3: transit_root,
         arg: area.frame_address(Frame::Departure),
     };
     drive(world, Wake::new(parked.bay, entry, timing(world)))?;
