@@ -37,7 +37,7 @@ pub enum Register {
     Rsp,
     /// Extended control register 0, through XGETBV; read only. Only where CPUID.1:ECX.OSXSAVE is set.
     Xcr0,
-    /// XINUSE, through XGETBV with ECX = 1; read only. Only where CPUID.(Dh,1):EAX[2] is set.
+    /// XINUSE, through XGETBV with ECX = 1; read only. Only where CPUID.(Dh,1):EAX bit 2 is set.
     XInUse,
     /// A model-specific register, by number.
     Msr(u32),

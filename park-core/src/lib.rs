@@ -5,8 +5,8 @@
 //! * the vocabulary: [`PhysAddr`], [`ApicId`], [`Generation`], [`Mechanism`], [`Event`], [`Claim`];
 //! * the platform traits that a kernel implements (and the simulator too): [`LotMemory`], [`Clock`],
 //!   [`IpiSender`], [`Summon`], [`Cpu`];
-//! * the [lot](lot): the reserved memory that outlives kernels, byte by byte;
-//! * the [operations](op): park, wake, confirm, hold, flush, repark, revoke, hand over, accept, seize, as
+//! * the [`lot`]: the reserved memory that outlives kernels, byte by byte;
+//! * the operations ([`op`]): park, wake, confirm, hold, flush, repark, revoke, hand over, accept, seize, as
 //!   sans-IO values that a kernel can drive from a loop, a timer, or an explorer access by access.
 //!
 //! There is no `unsafe` block here, no allocation, and `bitflags` is the only dependency.

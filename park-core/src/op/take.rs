@@ -36,11 +36,20 @@ pub(super) enum Title {
 pub(super) struct Take {
     lot: Lot,
     title: Title,
-    lease: Lease,
+    generation: Generation,
     next: u32,
-    result: TakeOver,
+    tally: Tally,
     state: State,
     end: Option<Result<TakeOver, Error>>,
+}
+
+/// [`TakeOver`] without the lease, so that an operation holds the lot once less.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Tally {
+    revoked: u32,
+    released: u32,
+    took_old_entry: u32,
+    first_took_old_entry: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -58,13 +67,12 @@ operation!(Take => TakeOver);
 
 impl Take {
     pub(super) const fn new(lot: Lot, title: Title) -> Self {
-        let lease = Lease::of(lot, Generation::FIRST);
-        let result = TakeOver { lease, revoked: 0, released: 0, took_old_entry: 0, first_took_old_entry: None };
-        Self { lot, title, lease, next: 0, result, state: State::Start, end: None }
+        let tally = Tally { revoked: 0, released: 0, took_old_entry: 0, first_took_old_entry: None };
+        Self { lot, title, generation: Generation::FIRST, next: 0, tally, state: State::Start, end: None }
     }
 
     fn word(&self, state: LeaseState) -> u64 {
-        LeaseWord { state, generation: self.lease.generation() }.raw()
+        LeaseWord { state, generation: self.generation }.raw()
     }
 
     fn advance(&mut self, reply: Reply, _now: Ticks) -> Result<Step<TakeOver>, Error> {
@@ -90,7 +98,7 @@ impl Take {
                     return Ok(self.stamp(bay, found));
                 }
                 if before.phase() == Some(Phase::Rung) {
-                    self.result.revoked += 1;
+                    self.tally.revoked += 1;
                 }
                 Ok(self.bay())
             }
@@ -100,8 +108,9 @@ impl Take {
                 if found != self.word(LeaseState::Taking) {
                     return Err(lease::stale(header::LEASE, lease::decode(found)?.generation));
                 }
-                self.result.lease = self.lease;
-                Ok(Step::Done(self.result))
+                let Tally { revoked, released, took_old_entry, first_took_old_entry } = self.tally;
+                let lease = Lease::of(self.lot, self.generation);
+                Ok(Step::Done(TakeOver { lease, revoked, released, took_old_entry, first_took_old_entry }))
             }
         }
     }
@@ -114,7 +123,7 @@ impl Take {
             (Title::Offer, LeaseState::Held) => error("the lot was not handed over: seize it if its owner is dead"),
             (Title::Offer, LeaseState::Taking) => error("another kernel takes the lot: seize it if that one is dead"),
             (Title::Offer, LeaseState::Offered) | (Title::Death, _) => {
-                self.lease = Lease::of(self.lot, word.generation.next());
+                self.generation = word.generation.next();
                 self.state = State::Claim(raw);
                 let new = self.word(LeaseState::Taking);
                 Ok(Step::CompareExchange { offset: header::LEASE, current: raw, new })
@@ -124,7 +133,7 @@ impl Take {
 
     /// Looks at the next bay, or holds the lease.
     fn bay(&mut self) -> Step<TakeOver> {
-        if let Ok(bay) = self.lease.bay(self.next) {
+        if let Ok(bay) = Lease::of(self.lot, self.generation).bay(self.next) {
             self.next += 1;
             self.state = State::Doorbell(bay);
             return Step::Load { offset: bay.doorbell() };
@@ -139,18 +148,18 @@ impl Take {
         match (found.phase(), found.command()) {
             (Some(Phase::Quiet | Phase::Rung), _) => {
                 self.state = State::Stamp(bay, found);
-                let new = found.with_phase(Phase::Quiet).with_generation(self.lease.generation()).0;
+                let new = found.with_phase(Phase::Quiet).with_generation(self.generation).0;
                 Step::CompareExchange { offset: bay.doorbell(), current: found.0, new }
             }
             (Some(Phase::Claimed), Some(Command::Confirm | Command::Flush)) => self.bay(),
             (Some(Phase::Claimed), Some(Command::Hold)) => {
-                self.result.released += 1;
+                self.tally.released += 1;
                 self.state = State::Release;
                 Step::Store { offset: bay.offset() + bay::RELEASE, value: found.sequence().raw().into() }
             }
             (Some(Phase::Claimed), _) => {
-                self.result.took_old_entry += 1;
-                self.result.first_took_old_entry.get_or_insert(bay.index());
+                self.tally.took_old_entry += 1;
+                self.tally.first_took_old_entry.get_or_insert(bay.index());
                 self.bay()
             }
             // Damage: publishing there is refused by name.

@@ -1,0 +1,11 @@
+//! The operations of park-core against a lot in plain memory and a CPU that follows the doorbell protocol.
+
+mod crash;
+mod lot;
+mod parking;
+mod race;
+mod ringing;
+mod sipi;
+mod take_over;
+mod verify;
+mod world;

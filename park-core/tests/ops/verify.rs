@@ -1,0 +1,117 @@
+//! Reading a lot: every kind of damage is a typed error that says where.
+
+use crate::lot::{AT, Memory, build};
+use park_core::lot::{self, Lot, PAGE_SIZE, bay, header};
+use park_core::{Error, ErrorKind, PhysAddr};
+
+fn verify(memory: &mut Memory) -> Result<Lot, Error> {
+    lot::verify(memory, AT)
+}
+
+#[test]
+fn a_sound_lot_is_read_and_not_written() {
+    let mut memory = build(3);
+    let before = memory.clone();
+    let lot = verify(&mut memory).expect("sound");
+    assert_eq!((lot.header().bay_count, memory), (3, before));
+    assert_eq!(lot.bay(3).unwrap_err().kind(), ErrorKind::InvalidCpu);
+}
+
+#[test]
+fn every_flipped_bit_of_header_code_and_tables_is_found() {
+    let mut memory = build(1);
+    for word in 0..(3 * PAGE_SIZE / 8) as usize {
+        for bit in 0..64 {
+            memory.0[word] ^= 1 << bit;
+            let error = verify(&mut memory).expect_err("damage");
+            memory.0[word] ^= 1 << bit;
+            assert_eq!(error.kind(), ErrorKind::AbiMismatch, "word {word} bit {bit}: {error}");
+            assert!(error.offset().is_some(), "{error}");
+        }
+    }
+    assert!(verify(&mut memory).is_ok());
+}
+
+/// Changes one word of a header, with the CRC made right.
+fn forged(offset: u64, value: u64) -> Error {
+    let mut memory = build(4);
+    memory.put(offset, value);
+    memory.seal();
+    verify(&mut memory).expect_err("forged")
+}
+
+#[test]
+fn well_sealed_nonsense_is_refused_by_name() {
+    let total = build(4).get(header::TOTAL_LEN);
+    let cases = [
+        (header::INCOMPAT_BAYS, 1 | 4 << 32, "features"),
+        (header::INCOMPAT_BAYS, 0, "bays don't fit"),
+        (header::INCOMPAT_BAYS, 9 << 32, "bays don't fit"),
+        (header::TOTAL_LEN, total + PAGE_SIZE, "truncated"),
+        (header::TOTAL_LEN, total - 8, "length is impossible"),
+        (header::BAY_STRIDE, 256, "overlap"),
+        (header::BAY_STRIDE, 768, "overlap"),
+        (header::BAY_OFFSET, u64::MAX - 511, "bays don't fit"),
+        (header::BAY_OFFSET, 2 * PAGE_SIZE, "tables overlap"),
+        (header::CODE, header::CODE_OFFSET | (2 * PAGE_SIZE) << 32, "bay code overlaps"),
+        (header::CODE, 0x40 | PAGE_SIZE << 32, "bay code overlaps"),
+        (header::ENTRY_POINTS, 0x1100, "entry point"),
+        (header::LEN_CRC, 0x1000, "header's length"),
+    ];
+    for (offset, value, what) in cases {
+        let error = forged(offset, value);
+        assert_eq!(error.kind(), ErrorKind::AbiMismatch);
+        assert!(error.what().contains(what), "{offset:#x}: {error}");
+    }
+}
+
+#[test]
+fn a_lot_that_was_moved_or_cut_off_is_refused() {
+    let mut memory = build(8);
+    let error = lot::verify(&mut memory, PhysAddr(AT.0 + PAGE_SIZE)).unwrap_err();
+    assert_eq!((error.kind(), error.value()), (ErrorKind::InvalidAddress, Some(AT.0)));
+    for words in 0..memory.0.len() {
+        let mut cut = Memory(memory.0[..words].to_vec());
+        let error = verify(&mut cut).expect_err("truncated");
+        assert!(matches!(error.kind(), ErrorKind::AbiMismatch), "{words}: {error}");
+    }
+}
+
+#[test]
+fn damaged_bay_words_are_found() {
+    for (word, value) in [(bay::OWNER, 3), (bay::STAGE, 6)] {
+        let mut memory = build(2);
+        let base = memory.lot().bay(1).unwrap();
+        memory.put(base + word, value);
+        let error = verify(&mut memory).expect_err("damage");
+        assert_eq!(error.kind(), ErrorKind::AbiMismatch);
+        assert_eq!(error.offset(), Some(base + bay::OWNER));
+    }
+}
+
+#[test]
+fn random_sealed_headers_never_panic() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let sound = build(4);
+    for _ in 0..20_000 {
+        let mut memory = sound.clone();
+        for _ in 0..1 + random() % 3 {
+            let word = (random() % (u64::from(header::HEADER_LEN) / 8)) * 8;
+            let value = match random() % 3 {
+                0 => random(),
+                1 => random() & 0xffff,
+                _ => memory.get(word) ^ 1 << (random() % 64),
+            };
+            memory.put(word, value);
+        }
+        memory.seal();
+        // Any answer will do; only a panic or a hang will not.
+        let _ = verify(&mut memory);
+    }
+}
