@@ -5,7 +5,8 @@
 
 use crate::code;
 use crate::features::{FeatureSet, Features};
-use crate::registers::control::{Cr0, Cr4};
+use crate::registers::control::Cr4;
+use crate::state::{CR0_IN_LOT, CR4_IN_LOT};
 use park_core::lot::Lot;
 use park_core::lot::bay::CODE_SELECTOR;
 use park_core::{Cpu, Error, ErrorKind, PhysAddr, Register};
@@ -66,7 +67,11 @@ pub(crate) const IDT_LEN: u64 = 32 * 16;
 #[must_use]
 pub(crate) const fn gate(handler: u64, selector: u16, ist: u8) -> [u64; 2] {
     [
-        handler & 0xffff | (selector as u64) << 16 | (ist as u64) << 32 | INTERRUPT_GATE << 40 | (handler >> 16 & 0xffff) << 48,
+        handler & 0xffff
+            | (selector as u64) << 16
+            | (ist as u64) << 32
+            | INTERRUPT_GATE << 40
+            | (handler >> 16 & 0xffff) << 48,
         handler >> 32,
     ]
 }
@@ -162,8 +167,7 @@ impl Arrival {
     ) -> Result<Self, Error> {
         let offset = lot.bay(bay_index)?;
         let now = Cr4::from_bits_retain(cpu.read(Register::Cr4)?);
-        let cr4 = Cr4::PAE | Cr4::MCE | (now & Cr4::LA57);
-        let cr0 = Cr0::PE | Cr0::MP | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::PG;
+        let cr4 = CR4_IN_LOT | (now & Cr4::LA57);
         let mut flags = 0;
         for (flag, due) in [
             (FLAG_CET, features.has(FeatureSet::CET)),
@@ -180,7 +184,7 @@ impl Arrival {
             transit_root,
             cr4_without_fred: (now - Cr4::FRED).bits(),
             cr4: cr4.bits(),
-            cr0: cr0.bits(),
+            cr0: CR0_IN_LOT.bits(),
             flags,
         })
     }
@@ -243,7 +247,11 @@ fn prepare(placement: &Placement, frame: &mut [u8; FRAME_LEN]) -> Result<(), Err
     }
     // Bits 2:0 are TI and RPL: TI = 1 names the LDT, which the lot does not have.
     if cs & 7 != 0 || cs == 0 || cs > SELECTOR_MAX {
-        return Err(Error::new(ErrorKind::NotSupported, "the CS selector must be a GDT one, of RPL 0, from 08h to F8h").found(cs.into()));
+        return Err(Error::new(
+            ErrorKind::NotSupported,
+            "the CS selector must be a GDT one, of RPL 0, from 08h to F8h",
+        )
+        .found(cs.into()));
     }
     frame.fill(0);
     for selector in [CODE_SELECTOR, cs] {
