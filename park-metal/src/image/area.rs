@@ -44,6 +44,9 @@ const WIPE_BYTE: u8 = 0xcc;
 const TABLE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Present and writable, in an entry that refers to a table.
 const TABLE_LINK: u64 = 0b11;
+/// Offset of the access byte in a descriptor, and the bit of it that makes a TSS busy (SDM vol. 3, figure 7-3).
+const ACCESS_BYTE: u64 = 5;
+const TSS_BUSY: u8 = 1 << 1;
 /// CR4.MCE (SDM vol. 3, 2.5): without it a #MC is a shutdown.
 const CR4_MCE: u64 = 1 << 6;
 
@@ -96,10 +99,7 @@ impl Area {
 
     /// The area of the CPU that executes this.
     pub(crate) fn current() -> Self {
-        let rsp: u64;
-        // SAFETY: reads a register.
-        unsafe { asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) }
-        Self(rsp & !(CPU_AREA_BYTES - 1))
+        Self(insn::read_rsp() & !(CPU_AREA_BYTES - 1))
     }
 
     /// What lies at the area's beginning.
@@ -184,6 +184,18 @@ impl Area {
         // SAFETY: as above.
         unsafe { self.at::<[u64; 512]>(TRANSIT_PML4_OFFSET).write(first) };
         PhysAddr(self.0 + TRANSIT_PML4_OFFSET)
+    }
+
+    /// Marks the TSS as busy, as a CPU that has loaded it leaves it.
+    ///
+    /// # Safety
+    /// As [`wipe`](Self::wipe), after [`write_tables`](Self::write_tables).
+    pub(crate) unsafe fn mark_tss_busy(self) {
+        let access = self.at::<u8>(GDT_OFFSET + u64::from(TSS_SELECTOR) + ACCESS_BYTE);
+        // SAFETY: a byte of the GDT, not in use: the caller's promise.
+        let available = unsafe { access.read_volatile() };
+        // SAFETY: as above.
+        unsafe { access.write_volatile(available | TSS_BUSY) };
     }
 
     /// Makes the executing CPU use these tables, and lets machine checks in.

@@ -130,3 +130,11 @@ pub(crate) fn read_idtr_base() -> u64 {
     unsafe { asm!("sidt [{}]", in(reg) &raw mut register, options(nostack, preserves_flags)) }
     register.base
 }
+
+/// Reads RFLAGS.
+pub(crate) fn read_rflags() -> u64 {
+    let value;
+    // SAFETY: pushes 8 bytes and pops them.
+    unsafe { asm!("pushfq", "pop {}", out(reg) value, options(preserves_flags)) }
+    value
+}

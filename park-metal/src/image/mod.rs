@@ -12,6 +12,7 @@ mod percpu;
 mod serial;
 mod skeleton;
 mod smp;
+mod snapshot;
 mod this_cpu;
 mod traps;
 mod world;

@@ -3,8 +3,8 @@
 //! While they are parked everything that they had used is overwritten, as a kexec would: stacks, GDT, IDT, TSS, frames
 //! and page tables. What is shown for each:
 //! it acknowledges from its bay; an NMI reaches the lot's handler and nobody else's (Hlt), or is held and delivered
-//! once when the CPU opens GIF (Clgi); it still waits after that; a Wake runs its entry exactly once; and it is a whole
-//! CPU of the image afterwards.
+//! once when the CPU opens GIF (Clgi); it still waits after that; a Wake runs its entry exactly once,
+//! with the owner's registers; and it is a whole CPU of the image afterwards.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +29,7 @@ use crate::image::insn;
 use crate::image::percpu::PerCpu;
 use crate::image::serial;
 use crate::image::smp::{self, expect};
+use crate::image::snapshot::Snapshot;
 use crate::image::this_cpu::ThisCpu;
 use crate::image::world::{World, come_home};
 use crate::memory::LOT;
@@ -54,6 +55,8 @@ struct Parked {
     clock: TscClock,
     /// Times that the entry was run.
     entries: AtomicU32,
+    /// What the entry found in the registers.
+    registers: Snapshot,
 }
 
 /// Runs the test.
@@ -117,7 +120,15 @@ fn reserve(world: &World, lease: Lease, cpu: &'static PerCpu, mechanism: Mechani
         mwait_hint: 0,
     };
     let bay = drive(world, Reserve::any(&lease, reservation))?;
-    Ok(Parked { cpu, mechanism, lease, bay, clock: world.clock, entries: AtomicU32::new(0) })
+    Ok(Parked {
+        cpu,
+        mechanism,
+        lease,
+        bay,
+        clock: world.clock,
+        entries: AtomicU32::new(0),
+        registers: Snapshot::new(),
+    })
 }
 
 /// The job of a CPU that is to park: `parked` is the address of its [`Parked`]. Comes back only in failure.
@@ -191,6 +202,8 @@ fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
     let area = Area::of(parked.cpu);
     // SAFETY: the CPU is parked.
     unsafe { area.write_tables() };
+    // SAFETY: as above. Whoever loaded the TSS last left it busy; leaving must cope with that.
+    unsafe { area.mark_tss_busy() };
     // SAFETY: as above.
     let transit_root = unsafe { area.write_transit_root() };
     let departure = Departure {
@@ -225,6 +238,7 @@ fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
 /// Where a woken CPU enters: on its own stack, with its own tables.
 extern "C" fn woken(parked: u64) -> ! {
     let parked = parked_at(parked);
+    parked.registers.take();
     parked.entries.fetch_add(1, Ordering::AcqRel);
     let cpu = parked.cpu;
     let left = Left::new(&parked.lease, parked.bay.index(), cpu.apic_id, &mut ThisCpu)
@@ -239,6 +253,7 @@ extern "C" fn woken(parked: u64) -> ! {
 fn check_back(world: &World, parked: &Parked) -> Result<(), Failure> {
     let cpu = parked.cpu;
     expect(cpu, "the count of its entries", parked.entries.load(Ordering::Acquire).into(), 1)?;
+    parked.registers.check(cpu)?;
     expect(cpu, "the count of its arrivals at home", cpu.arrivals.load(Ordering::Acquire), 2)?;
     expect(cpu, "the bay's stage after leaving", bay_word(parked, bay::STAGE)?, Stage::Out as u64)?;
     smp::check_works(world, cpu)?;
