@@ -10,6 +10,7 @@
     .globl  park_startup_long_mode
     .balign 16
 park_startup_start:
+.Lstartup_page:
     .code16
     cli                                     # a STARTUP comes with IF = 0; costs nothing
     cld
@@ -45,7 +46,7 @@ park_startup_long_mode:
     mov     es, eax
     mov     fs, eax
     mov     gs, eax
-    lea     rbx, [rip + park_startup_start] # the copy of it: the page
+    lea     rbx, [rip + .Lstartup_page]      # the copy of it: the page
     mov     rcx, qword ptr [rbx + {STAGE_POINTER}]
     test    rcx, rcx
     jz      .Lstartup_no_bay
