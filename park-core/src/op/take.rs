@@ -60,6 +60,7 @@ enum State {
     Doorbell(Bay),
     Stamp(Bay, Doorbell),
     Release,
+    Doubt,
     Hold,
 }
 
@@ -103,16 +104,26 @@ impl Take {
                 Ok(self.bay())
             }
             State::Release => reply.done().map(|()| self.bay()),
+            State::Doubt => {
+                self.still_mine(reply.value()?)?;
+                // No later owner, so the doorbell is damaged: publishing there is refused by name.
+                Ok(self.bay())
+            }
             State::Hold => {
-                let found = reply.value()?;
-                if found != self.word(LeaseState::Taking) {
-                    return Err(lease::stale(header::LEASE, lease::decode(found)?.generation));
-                }
+                self.still_mine(reply.value()?)?;
                 let Tally { revoked, released, took_old_entry, first_took_old_entry } = self.tally;
                 let lease = Lease::of(self.lot, self.generation);
                 Ok(Step::Done(TakeOver { lease, revoked, released, took_old_entry, first_took_old_entry }))
             }
         }
+    }
+
+    /// Checks that a lease word that was found is the one that this operation put there.
+    fn still_mine(&self, found: u64) -> Result<(), Error> {
+        if found != self.word(LeaseState::Taking) {
+            return Err(lease::stale(header::LEASE, lease::decode(found)?.generation));
+        }
+        Ok(())
     }
 
     /// Claims the lease for the next generation.
@@ -145,6 +156,11 @@ impl Take {
 
     /// Puts this generation into a doorbell that no CPU has claimed. A claimed one is its CPU's alone.
     fn stamp(&mut self, bay: Bay, found: Doorbell) -> Step<TakeOver> {
+        if lease::is_later(found.generation(), self.generation) {
+            // Another kernel has seized the lot from this one, and stamped the bay: don't undo it.
+            self.state = State::Doubt;
+            return Step::Load { offset: header::LEASE };
+        }
         match (found.phase(), found.command()) {
             (Some(Phase::Quiet | Phase::Rung), _) => {
                 self.state = State::Stamp(bay, found);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod lot;
+mod overtaken;
 mod parking;
 mod race;
 mod ringing;
