@@ -352,6 +352,27 @@ pub struct Context {
     pub paravirtual: Paravirtual,
 }
 
+impl Context {
+    /// For a CPU with these features and a lot with this encryption mask, arriving through a [`frame`](crate::frame);
+    /// nothing is known of shared pages.
+    #[must_use]
+    pub const fn new(features: Features, encryption_mask: u64) -> Self {
+        Self {
+            features,
+            cs_selector_max: crate::frame::SELECTOR_MAX,
+            encryption_mask,
+            paravirtual: Paravirtual::Unknown,
+        }
+    }
+
+    /// The same, by the caller's word that every page shared with a hypervisor has been unregistered.
+    #[must_use]
+    pub const fn torn_down(mut self) -> Self {
+        self.paravirtual = Paravirtual::TornDown;
+        self
+    }
+}
+
 /// The local APIC register at `register`, as a [`Register`].
 const fn apic(register: ApicRegister) -> Register {
     Register::Apic(register)
