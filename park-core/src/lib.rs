@@ -11,7 +11,7 @@
 //!
 //! There is no `unsafe` block here, no allocation, and `bitflags` is the only dependency.
 #![no_std]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod claim;
 mod cpu;

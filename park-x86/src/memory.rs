@@ -19,6 +19,8 @@ impl MappedLot {
     /// 2. `base` is a multiple of 8.
     /// 3. The memory is a lot, or becomes one, and is accessed by nobody but lease holders and parked CPUs.
     /// 4. Nothing in it is aliased by a Rust reference.
+    /// 5. Every entry that an operation publishes through it is code that a CPU may execute in the state that
+    ///    `docs/registers.md` gives, on page tables and a stack that live until the CPU has left them.
     #[must_use]
     pub const unsafe fn new(base: NonNull<u8>, len: u64) -> Self {
         Self { words: base.cast(), len }

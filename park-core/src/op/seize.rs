@@ -10,14 +10,17 @@ use crate::{Error, Ticks};
 pub struct DeadOwner(());
 
 impl DeadOwner {
-    /// Gives the word.
+    /// Gives the word: no CPU runs code of the lot's last owner any more, nor of a kernel that began to take the lot
+    /// over, and none will: except CPUs that [`TakeOver::took_old_entry`] is about to report, whose entry the caller
+    /// accounts for.
     ///
-    /// # Safety
-    /// No CPU runs code of the lot's last owner any more, nor of a kernel that began to take the lot over, and none
-    /// will: except CPUs that [`TakeOver::took_old_entry`] is about to report, whose entry the caller accounts for.
+    /// Given falsely, two kernels ring the same CPUs. That is not undefined behaviour of a safe function: what a ring
+    /// makes a CPU do is promised where real memory becomes a lot, in the unsafe constructor of the [`LotMemory`]
+    /// that the operation is driven with.
+    ///
+    /// [`LotMemory`]: crate::LotMemory
     #[must_use]
-    #[expect(unsafe_code, reason = "the contract is the caller's; the constructor itself does nothing")]
-    pub const unsafe fn new() -> Self {
+    pub const fn declared() -> Self {
         Self(())
     }
 }

@@ -10,8 +10,7 @@ use park_core::{ApicId, Mechanism};
 
 /// SAFETY of every use: no owner's code runs in a test but what the test itself runs.
 fn dead() -> DeadOwner {
-    // SAFETY: a dropped operation takes no further step.
-    unsafe { DeadOwner::new() }
+    DeadOwner::declared()
 }
 
 /// Dies after each number of steps of `operation`, then after each number of steps of a first seizure, then seizes.

@@ -9,8 +9,7 @@ use park_core::op::{
 use park_core::{Error, ErrorKind, Mechanism, PhysAddr};
 
 fn seize(world: &World) -> Seize {
-    // SAFETY: every use drops the old owner's operations, or steps them only to see them refused.
-    let dead = unsafe { DeadOwner::new() };
+    let dead = DeadOwner::declared();
     Seize::new(world.lease.lot(), dead)
 }
 

@@ -11,8 +11,7 @@ use park_core::{ApicId, ErrorKind, Generation, Mechanism};
 
 fn seize(world: &mut World) -> park_core::op::TakeOver {
     let lot = world.memory.lot();
-    // SAFETY: no operation of the old owner is stepped while or after the lot is seized, except to see it refused.
-    let dead = unsafe { DeadOwner::new() };
+    let dead = DeadOwner::declared();
     world.run(Seize::new(&lot, dead)).expect("seizable")
 }
 

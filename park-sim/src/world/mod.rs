@@ -4,6 +4,7 @@
 //! their CPUs ([`World::drive`]), while all other CPUs go on ([`World::let_others_run`]).
 
 mod error;
+mod hand_on;
 mod kernel;
 mod parking;
 

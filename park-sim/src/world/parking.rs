@@ -33,6 +33,20 @@ pub struct ParkRequest {
     pub steps: Vec<SanitiseStep>,
 }
 
+impl ParkRequest {
+    /// A request for the CPU with index `cpu`, in the terms of a vendor crate's orders.
+    #[must_use]
+    pub fn new(
+        cpu: usize,
+        mechanism: Mechanism,
+        flags: WaitFlags,
+        mwait_hint: u32,
+        steps: impl IntoIterator<Item = SanitiseStep>,
+    ) -> Self {
+        Self { cpu, mechanism, flags, mwait_hint, steps: steps.into_iter().collect() }
+    }
+}
+
 /// Steps that a CPU has still to take, one register access at a time.
 #[derive(Clone, Debug)]
 pub struct Sanitiser {
