@@ -18,6 +18,7 @@ use core::mem::size_of;
 
 use park_core::{ApicId, PhysAddr};
 use park_x86::frame::{FRAME_ALIGN, FRAME_LEN};
+use park_x86::registers::control::Cr4;
 
 use crate::cpu_tables::{
     CODE_SELECTOR, DATA_SELECTOR, GDT_BYTES, IDT_BYTES, IDT_ENTRIES, Ist, TSS_BYTES, TSS_SELECTOR, gdt, tss,
@@ -47,8 +48,8 @@ const TABLE_LINK: u64 = 0b11;
 /// Offset of the access byte in a descriptor, and the bit of it that makes a TSS busy (SDM vol. 3, figure 7-3).
 const ACCESS_BYTE: u64 = 5;
 const TSS_BUSY: u8 = 1 << 1;
-/// CR4.MCE (SDM vol. 3, 2.5): without it a #MC is a shutdown.
-const CR4_MCE: u64 = 1 << 6;
+/// Without MCE a #MC is a shutdown (SDM vol. 3, 2.5). PGE is what a kernel has and a lot has not.
+const CR4_EXTRA: Cr4 = Cr4::MCE.union(Cr4::PGE);
 
 const _: () = {
     assert!(size_of::<PerCpu>() as u64 <= GDT_OFFSET);
@@ -230,8 +231,8 @@ impl Area {
                 scratch = out(reg) _,
             );
         }
-        // SAFETY: every CPU with 64-bit mode has CR4.MCE, and it does not concern translation.
-        unsafe { insn::set_cr4_bits(CR4_MCE) };
+        // SAFETY: every CPU with 64-bit mode has both; no page is global, so nothing is translated otherwise.
+        unsafe { insn::set_cr4_bits(CR4_EXTRA.bits()) };
     }
 
     fn at<T>(self, offset: u64) -> *mut T {

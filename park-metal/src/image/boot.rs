@@ -2,20 +2,25 @@
 
 use core::arch::global_asm;
 
+use park_x86::registers::control::{Cr0, Cr4, Efer};
+use park_x86::registers::msr;
+
 use crate::cpu_tables::{CODE_SELECTOR, CODE64, DATA, DATA_SELECTOR};
 use crate::image::exit::{EXIT_PORT, Verdict};
 use crate::memory::CPU_AREA_BYTES;
 
 /// CPUID leaf 8000_0001h EDX: bit 29 long mode, bit 20 execute disable (SDM vol. 2, CPUID).
 const LM_AND_NX: u32 = 1 << 29 | 1 << 20;
-/// PAE (bit 5), OSFXSR (9), OSXMMEXCPT (10): SDM vol. 3, 2.5.
-pub(crate) const CR4_BOOT: u32 = 1 << 5 | 1 << 9 | 1 << 10;
-/// LME (bit 8), NXE (11): SDM vol. 3, table 2-1.
-pub(crate) const EFER_BOOT: u32 = 1 << 8 | 1 << 11;
-/// PE (bit 0), MP (1), ET (4), NE (5), WP (16), PG (31): SDM vol. 3, 2.5.
-pub(crate) const CR0_BOOT_SET: u32 = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;
-/// All but EM (bit 2), TS (3), NW (29), CD (30).
-pub(crate) const CR0_BOOT_CLEAR: u32 = !(1 << 2 | 1 << 3 | 1 << 29 | 1 << 30);
+/// What SSE needs of CR4; the compiler uses SSE.
+pub(crate) const CR4_SSE: Cr4 = Cr4::OSFXSR.union(Cr4::OSXMMEXCPT);
+/// Bits of CR0 that neither the trampoline nor a lot has, so that a CPU that comes back without them shows. Linux has
+/// AM set too; it does nothing at CPL 0.
+pub(crate) const CR0_EXTRA: Cr0 = Cr0::AM;
+const CR4_BOOT: Cr4 = Cr4::PAE.union(CR4_SSE);
+const EFER_BOOT: Efer = Efer::LME.union(Efer::NXE);
+const CR0_BOOT_SET: Cr0 =
+    CR0_EXTRA.union(Cr0::PE).union(Cr0::MP).union(Cr0::ET).union(Cr0::NE).union(Cr0::WP).union(Cr0::PG);
+const CR0_BOOT_CLEAR: Cr0 = Cr0::EM.union(Cr0::TS).union(Cr0::NW).union(Cr0::CD);
 
 global_asm!(
     include_str!("boot.s"),
@@ -25,10 +30,11 @@ global_asm!(
     CODE_SELECTOR = const CODE_SELECTOR,
     DATA_SELECTOR = const DATA_SELECTOR,
     LM_AND_NX = const LM_AND_NX,
-    CR4_BOOT = const CR4_BOOT,
-    EFER_BOOT = const EFER_BOOT,
-    CR0_BOOT_SET = const CR0_BOOT_SET,
-    CR0_BOOT_CLEAR = const CR0_BOOT_CLEAR,
+    CR4_BOOT = const CR4_BOOT.bits() as u32,
+    EFER = const msr::EFER,
+    EFER_BOOT = const EFER_BOOT.bits() as u32,
+    CR0_BOOT_SET = const CR0_BOOT_SET.bits() as u32,
+    CR0_BOOT_KEEP = const !CR0_BOOT_CLEAR.bits() as u32,
     EXIT_FAILED = const Verdict::NotStarted as u32,
     EXIT_PORT = const EXIT_PORT,
     main = sym crate::image::boot_main,

@@ -91,13 +91,13 @@ metal_start32:
     mov %eax, %cr4
     mov $metal_pml4, %eax
     mov %eax, %cr3
-    mov $0xc0000080, %ecx                           # EFER
+    mov ${EFER}, %ecx
     rdmsr
     or ${EFER_BOOT}, %eax                           # LME, NXE
     wrmsr
     mov %cr0, %eax
-    and ${CR0_BOOT_CLEAR}, %eax                     # EM = TS = 0: else SSE faults; CD = NW = 0: caches on
-    or ${CR0_BOOT_SET}, %eax                        # PE, MP, ET, NE, WP, PG
+    and ${CR0_BOOT_KEEP}, %eax                      # EM = TS = 0: else SSE faults; CD = NW = 0: caches on
+    or ${CR0_BOOT_SET}, %eax                        # PE, MP, ET, NE, WP, AM, PG
     mov %eax, %cr0                                  # compatibility mode from here
     lgdt metal_boot_gdtr
     ljmp ${CODE_SELECTOR}, $metal_start64           # CS.L = 1: 64-bit mode

@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use park_core::{ApicId, PhysAddr, PlatformError};
+use park_core::{PhysAddr, PlatformError};
+use park_x86::orders::Unavailable;
+use park_x86::sanitise::SanitiseError;
 
 use crate::cmdline::CmdlineError;
-use crate::image::ap_start::StartError;
-use crate::image::apic::ApicError;
 use crate::image::clock::ClockError;
 use crate::image::percpu::JobBusy;
 use crate::madt::AcpiError;
@@ -24,19 +24,19 @@ pub(crate) enum Failure {
     },
     Memory(NotUsable),
     Clock(ClockError),
-    Apic(ApicError),
+    /// The local APIC is off, in x2APIC mode, or not where it is after reset.
+    ApicBase(u64),
     Acpi(AcpiError),
     TooManyCpus,
-    Start {
-        apic_id: ApicId,
-        error: StartError,
-    },
     WrongCpuCount {
         online: u32,
         wanted: u32,
     },
     Job(JobBusy),
     Park(park_core::Error),
+    /// The mechanism is not available on this machine.
+    Unavailable(Unavailable),
+    Sanitise(SanitiseError),
     /// The machine is not one that the test can run on.
     Machine(&'static str),
     /// A CPU shows another number than the test wants.
@@ -56,15 +56,18 @@ impl fmt::Display for Failure {
             Self::OutOfReach { what, at } => write!(f, "{what} lies at {at}, outside the low 4 GiB"),
             Self::Memory(error) => write!(f, "{error}"),
             Self::Clock(error) => write!(f, "{error}"),
-            Self::Apic(error) => write!(f, "{error}"),
+            Self::ApicBase(found) => {
+                write!(f, "IA32_APIC_BASE is {found:#x}; the image needs xAPIC mode at the address after reset")
+            }
             Self::Acpi(error) => write!(f, "{error}"),
             Self::TooManyCpus => write!(f, "the machine has more than {MAX_CPUS} CPUs; give it fewer"),
-            Self::Start { apic_id, error } => write!(f, "{apic_id:?}: {error}"),
             Self::WrongCpuCount { online, wanted } => {
                 write!(f, "{online} CPUs are online, but cpus={wanted} is on the command line")
             }
             Self::Job(error) => write!(f, "{error}"),
             Self::Park(error) => write!(f, "{error}"),
+            Self::Unavailable(reason) => write!(f, "{reason}; try -cpu EPYC"),
+            Self::Sanitise(error) => write!(f, "{error}"),
             Self::Machine(what) => f.write_str(what),
             Self::Wrong { index, what, found, wanted } => write!(f, "CPU {index}: {what} is {found}, not {wanted}"),
         }
@@ -88,10 +91,11 @@ from! {
     CmdlineError<'static> => Cmdline,
     NotUsable => Memory,
     ClockError => Clock,
-    ApicError => Apic,
     AcpiError => Acpi,
     JobBusy => Job,
     park_core::Error => Park,
+    Unavailable => Unavailable,
+    SanitiseError => Sanitise,
 }
 
 impl From<PlatformError> for Failure {

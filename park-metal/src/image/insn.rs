@@ -24,14 +24,6 @@ pub(crate) fn in_u8(port: u16) -> u8 {
     value
 }
 
-/// `RDMSR`. Only for MSRs that every x86-64 CPU has: others fault, which ends the image with a report.
-pub(crate) fn read_msr(msr: u32) -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: reading an MSR touches no memory; a #GP is reported and ends the image.
-    unsafe { asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nostack, preserves_flags)) }
-    u64::from(high) << 32 | u64::from(low)
-}
-
 /// `RDTSC`, ordered behind all earlier loads (SDM vol. 2, RDTSC: LFENCE first).
 pub(crate) fn read_tsc() -> u64 {
     let (low, high): (u32, u32);
@@ -84,57 +76,10 @@ pub(crate) fn undefined() -> ! {
     unsafe { asm!("ud2", options(noreturn)) }
 }
 
-/// Reads CR0.
-pub(crate) fn read_cr0() -> u64 {
-    let value;
-    // SAFETY: reading CR0 touches no memory.
-    unsafe { asm!("mov {}, cr0", out(reg) value, options(nomem, nostack, preserves_flags)) }
-    value
-}
-
-/// Reads CR4.
-pub(crate) fn read_cr4() -> u64 {
-    let value;
-    // SAFETY: reading CR4 touches no memory.
-    unsafe { asm!("mov {}, cr4", out(reg) value, options(nomem, nostack, preserves_flags)) }
-    value
-}
-
 /// Reads RSP, as it is in the middle of a function.
 pub(crate) fn read_rsp() -> u64 {
     let value;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags)) }
-    value
-}
-
-/// What SGDT and SIDT store: a limit of 16 bits and a base of 64.
-#[repr(C, packed)]
-struct TableRegister {
-    limit: u16,
-    base: u64,
-}
-
-/// `SGDT`: the base of the GDT.
-pub(crate) fn read_gdtr_base() -> u64 {
-    let mut register = TableRegister { limit: 0, base: 0 };
-    // SAFETY: stores 10 bytes, the size of the operand.
-    unsafe { asm!("sgdt [{}]", in(reg) &raw mut register, options(nostack, preserves_flags)) }
-    register.base
-}
-
-/// `SIDT`: the base of the IDT.
-pub(crate) fn read_idtr_base() -> u64 {
-    let mut register = TableRegister { limit: 0, base: 0 };
-    // SAFETY: as in `read_gdtr_base`.
-    unsafe { asm!("sidt [{}]", in(reg) &raw mut register, options(nostack, preserves_flags)) }
-    register.base
-}
-
-/// Reads RFLAGS.
-pub(crate) fn read_rflags() -> u64 {
-    let value;
-    // SAFETY: pushes 8 bytes and pops them.
-    unsafe { asm!("pushfq", "pop {}", out(reg) value, options(preserves_flags)) }
     value
 }

@@ -8,12 +8,13 @@ mod clock;
 mod exit;
 mod failure;
 mod insn;
+mod lot;
+mod parking;
 mod percpu;
 mod serial;
 mod skeleton;
 mod smp;
 mod snapshot;
-mod this_cpu;
 mod traps;
 mod world;
 

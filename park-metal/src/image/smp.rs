@@ -2,7 +2,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::image::apic::{self, Ipi};
+use park_core::IpiSender;
+
+use crate::image::apic::{local_apic, send_fixed};
 use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::percpu::{self, PerCpu};
@@ -41,13 +43,13 @@ pub(crate) fn check_works(world: &World, cpu: &PerCpu) -> Result<(), Failure> {
     expect(cpu, "the sum of its jobs' arguments", sum(cpu), sum_before + argument)?;
 
     let nmis_before = cpu.nmi_count.load(Ordering::Acquire);
-    apic::send(world.clock, cpu.apic_id, Ipi::Nmi)?;
+    local_apic()?.send_nmi(cpu.apic_id)?;
     world.wait(|| cpu.nmi_count.load(Ordering::Acquire) > nmis_before, "an NMI to be counted")?;
 
     // Twice: the second arrives only if the first got its EOI.
     for _ in 0..2 {
         let fixed_before = cpu.fixed_count.load(Ordering::Acquire);
-        apic::send(world.clock, cpu.apic_id, Ipi::Fixed(FIXED_VECTOR))?;
+        send_fixed(cpu.apic_id, FIXED_VECTOR)?;
         run_job(world, cpu, take_pending_interrupts, 0)?;
         expect(cpu, "its count of fixed interrupts", cpu.fixed_count.load(Ordering::Acquire), fixed_before + 1)?;
     }

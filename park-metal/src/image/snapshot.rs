@@ -2,19 +2,33 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use park_core::{Cpu, PlatformError, Register};
+use park_x86::registers::control::Rflags;
+use park_x86::registers::msr;
+
+use crate::cpu_tables::{CODE_SELECTOR, TSS_SELECTOR};
+use crate::image::apic::this_cpu;
+use crate::image::area::Area;
 use crate::image::failure::Failure;
-use crate::image::insn;
 use crate::image::percpu::PerCpu;
 use crate::image::smp::expect;
 
-/// IA32_EFER (SDM vol. 4, table 2-2).
-const EFER: u32 = 0xc000_0080;
-/// Flags that no CPU of the image has set: TF (bit 8), IF (9), DF (10), NT (14), AC (18) (SDM vol. 1, figure 3-8).
-const FLAGS_OFF: u64 = 1 << 8 | 1 << 9 | 1 << 10 | 1 << 14 | 1 << 18;
+/// Flags that no CPU of the image has set.
+const FLAGS_OFF: u64 = Rflags::TF.union(Rflags::IF).union(Rflags::DF).union(Rflags::NT).union(Rflags::AC).bits();
 /// How many registers there are.
-const COUNT: usize = 5;
-/// Their names.
-const NAMES: [&str; COUNT] = ["CR0", "CR3", "CR4", "EFER", "RFLAGS (TF, IF, DF, NT, AC)"];
+const COUNT: usize = 9;
+/// What is looked at, with its name.
+const REGISTERS: [(Register, &str); COUNT] = [
+    (Register::Cr0, "CR0"),
+    (Register::Cr3, "CR3"),
+    (Register::Cr4, "CR4"),
+    (Register::Msr(msr::EFER), "EFER"),
+    (Register::Rflags, "RFLAGS (TF, IF, DF, NT, AC)"),
+    (Register::Cs, "CS"),
+    (Register::Tr, "TR"),
+    (Register::GdtrBase, "GDTR"),
+    (Register::IdtrBase, "IDTR"),
+];
 
 /// Values of the registers, written by one CPU and read by another.
 #[derive(Debug)]
@@ -27,21 +41,32 @@ impl Snapshot {
     }
 
     /// Takes the executing CPU's values.
-    pub(crate) fn take(&self) {
-        for (slot, value) in self.0.iter().zip(values()) {
-            slot.store(value, Ordering::Release);
+    pub(crate) fn take(&self) -> Result<(), PlatformError> {
+        for (slot, (register, _)) in self.0.iter().zip(REGISTERS) {
+            slot.store(value(register)?, Ordering::Release);
         }
+        Ok(())
     }
 
-    /// Fails unless `cpu` took what the executing CPU has: all CPUs of the image have the same.
-    pub(crate) fn check(&self, cpu: &PerCpu) -> Result<(), Failure> {
-        for ((slot, wanted), name) in self.0.iter().zip(values()).zip(NAMES) {
+    /// Fails unless `cpu` took what it should have. What is not its own is the executing CPU's: all CPUs of the image
+    /// have the same control registers.
+    pub(crate) fn check(&self, cpu: &'static PerCpu) -> Result<(), Failure> {
+        let area = Area::of(cpu);
+        for (slot, (register, name)) in self.0.iter().zip(REGISTERS) {
+            let wanted = match register {
+                Register::Cs => CODE_SELECTOR.into(),
+                Register::Tr => TSS_SELECTOR.into(),
+                Register::GdtrBase => area.gdt().0,
+                Register::IdtrBase => area.idt().0,
+                shared => value(shared)?,
+            };
             expect(cpu, name, slot.load(Ordering::Acquire), wanted)?;
         }
         Ok(())
     }
 }
 
-fn values() -> [u64; COUNT] {
-    [insn::read_cr0(), insn::read_cr3(), insn::read_cr4(), insn::read_msr(EFER), insn::read_rflags() & FLAGS_OFF]
+fn value(register: Register) -> Result<u64, PlatformError> {
+    let value = this_cpu().read(register)?;
+    Ok(if register == Register::Rflags { value & FLAGS_OFF } else { value })
 }

@@ -4,16 +4,16 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
+use park_x86::registers::msr;
+
 use crate::cpu_tables::{IDT_ENTRIES, Ist, gate};
-use crate::image::apic::{APIC_BASE, EOI_OFFSET};
+use crate::image::apic::EOI_ADDRESS;
 use crate::image::exit::{self, Verdict};
 use crate::image::percpu::{self, PerCpu};
 use crate::image::serial;
 use crate::memory::CPU_AREA_BYTES;
 use crate::report::Value;
 
-/// IA32_MCG_STATUS (SDM vol. 4, table 2-2).
-const MCG_STATUS: u32 = 0x17a;
 /// The vector of fixed interrupts that the image sends itself.
 pub(crate) const FIXED_VECTOR: u8 = 0xf0;
 /// The spurious-interrupt vector; its low four bits are ones, as old local APICs want (SDM vol. 3, 10.9).
@@ -28,8 +28,9 @@ global_asm!(
     MC_COUNT = const offset_of!(PerCpu, mc_count),
     MC_STATUS = const offset_of!(PerCpu, mc_status),
     FIXED_COUNT = const offset_of!(PerCpu, fixed_count),
-    MCG_STATUS = const MCG_STATUS,
-    APIC_EOI = const APIC_BASE + EOI_OFFSET,
+    MCG_STATUS = const msr::MCG_STATUS,
+    RIPV = const msr::MCG_STATUS_RIPV,
+    EOI_ADDRESS = const EOI_ADDRESS,
     fatal = sym fatal,
     options(att_syntax)
 );

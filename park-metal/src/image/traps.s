@@ -55,7 +55,7 @@ metal_machine_check:
     and $-{AREA_BYTES}, %rdi
     mov %rax, {MC_STATUS}(%rdi)
     incq {MC_COUNT}(%rdi)
-    test $1, %al                    # RIPV = 0: the interrupted program can't go on
+    test ${RIPV}, %al               # RIPV = 0: the interrupted program can't go on
     jz 1f
     xor %eax, %eax
     xor %edx, %edx
@@ -79,7 +79,7 @@ metal_fixed:
     mov %rsp, %rdi
     and $-{AREA_BYTES}, %rdi
     incq {FIXED_COUNT}(%rdi)
-    mov ${APIC_EOI}, %eax
+    mov ${EOI_ADDRESS}, %eax
     movl $0, (%rax)                 # after the count: whoever sees ISR clear sees the count
     pop %rdi
     pop %rax

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use park_core::{Clock, PhysAddr, Ticks};
 
 use crate::cmdline::Options;
-use crate::image::ap_start::{Start, start_ap};
+use crate::image::ap_start::start_ap;
 use crate::image::apic;
 use crate::image::area::{self, Area};
 use crate::image::clock::{ClockError, TscClock};
@@ -97,15 +97,10 @@ impl World {
             // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
             let cpu = unsafe { area::prepare(start, index, apic_id) };
             self.add(cpu)?;
-            let start = Start {
-                entry: ap_main,
-                stack_top: Area::of(cpu).stack_top(),
-                argument: 0,
-                timeout_us: self.timeout_us(),
-            };
+            let stack_top = Area::of(cpu).stack_top();
             // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts
-            // others, one at a time.
-            unsafe { start_ap(self.clock, apic_id, start) }.map_err(|error| Failure::Start { apic_id, error })?;
+            // others, one at a time, and a failure ends the image.
+            unsafe { start_ap(self.clock, apic_id, stack_top, self.timeout_us()) }?;
             self.wait(|| cpu.arrivals.load(Ordering::Acquire) == 1, "a CPU in its job loop")?;
             let fields = [("cpu", Value::Number(index.into())), ("apic_id", Value::Number(apic_id.0.into()))];
             serial::emit("online", &fields);
@@ -151,7 +146,7 @@ impl World {
 }
 
 /// Where a started CPU begins: on its own stack.
-extern "C" fn ap_main(_argument: u64) -> ! {
+pub(crate) extern "C" fn ap_main(_argument: u64) -> ! {
     come_home()
 }
 
