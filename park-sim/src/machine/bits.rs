@@ -85,7 +85,6 @@ pub(crate) mod vector {
     pub(crate) const NMI: u8 = 2;
     pub(crate) const BP: u8 = 3;
     pub(crate) const UD: u8 = 6;
-    pub(crate) const NM: u8 = 7;
     pub(crate) const DF: u8 = 8;
     pub(crate) const TS: u8 = 10;
     pub(crate) const NP: u8 = 11;

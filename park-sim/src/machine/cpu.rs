@@ -115,6 +115,7 @@ pub struct Monitor {
 pub(crate) struct PendingMc {
     pub(crate) restartable: bool,
     pub(crate) broadcast: bool,
+    pub(crate) lmce: bool,
 }
 
 /// Events that wait for an instruction boundary.
@@ -145,12 +146,10 @@ pub(crate) enum Shadow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Smm {
     pub(crate) inside: bool,
-    /// Activity to consider at RSM.
-    pub(crate) from_hlt: bool,
+    /// Activity code at entry, for RSM.
+    pub(crate) from: u8,
     pub(crate) steps: u32,
     pub(crate) nmi_was_blocked: bool,
-    /// Gave up on absent CPUs this time.
-    pub(crate) hung: bool,
 }
 
 /// The shortcut from RIP to a frame of code.

@@ -1,5 +1,7 @@
 //! From bytes to [`Op`]s, once per physical address.
 
+use iced_x86::{Decoder, DecoderOptions};
+
 use super::op::Op;
 
 /// Longest instruction (S:2.3.11 vol 2).
@@ -68,4 +70,33 @@ impl CodeCache {
             slots.fill(0);
         }
     }
+}
+
+/// Why bytes are not an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// The bytes end inside the instruction.
+    NeedMore,
+    /// No instruction: #UD.
+    Invalid,
+}
+
+/// Decodes one instruction for code of `bits` (16, 32, 64).
+pub(crate) fn decode(bytes: &[u8], bits: u8) -> Result<Op, DecodeError> {
+    let mut decoder = Decoder::with_ip(u32::from(bits), bytes, 0, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    if instruction.is_invalid() {
+        let short = decoder.last_error() == iced_x86::DecoderError::NoMoreBytes && bytes.len() < MAX_INSTRUCTION;
+        return Err(if short { DecodeError::NeedMore } else { DecodeError::Invalid });
+    }
+    Ok(super::lower::lower(&instruction, bits))
+}
+
+/// The instruction in `bytes` as text, with the address it has at `rip`.
+pub(crate) fn disassemble(bytes: &[u8], bits: u8, rip: u64) -> String {
+    use iced_x86::Formatter as _;
+    let instruction = Decoder::with_ip(u32::from(bits), bytes, rip, DecoderOptions::NONE).decode();
+    let mut text = String::new();
+    iced_x86::IntelFormatter::new().format(&instruction, &mut text);
+    text
 }

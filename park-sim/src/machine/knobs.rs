@@ -101,7 +101,6 @@ knobs! {
     AutoHalt, "auto-halt", "S:34.10: the handler may clear the flag", "What the SMI handler leaves in the auto-HALT flag.", [Keep "keep", Clear "clear"];
     SmmRendezvous, "smm-rendezvous", "EDK2 SmmWaitForApArrival; vendor SMM varies", "What SMM does about CPUs that do not check in.", [None "none", TimeOut "time-out", Hang "hang"];
     SmiShutdown, "smi-shutdown", "S:6.15 and S:34.3.2 contradict", "An SMI in shutdown.", [Ignored "ignored", Ends "ends"];
-    SmiBeforeSipi, "smi-before-sipi", "S:34.2 note, P6 wording", "What a CPU does first that holds an SMI at its SIPI.", [Smi "smi", Sipi "sipi"];
     NmiShutdownAmd, "nmi-shutdown-amd", "A:8.2.9 (not found)", "An NMI in shutdown on AMD.", [Ends "ends", Ignored "ignored"];
     InitWfs, "init-wfs", "undocumented outside VMX", "An INIT in wait-for-SIPI.", [Ignored "ignored", Again "again"];
     IrrAcrossInitAmd, "irr-across-init-amd", "A:16.10 and A:15.27.8 contradict", "Pending interrupts across INIT on AMD.", [Cleared "cleared", Kept "kept"];

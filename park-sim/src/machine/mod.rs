@@ -5,26 +5,44 @@
 //!
 //! CPU indices are positions in [`MachineConfig::cpus`]. A method given an index that does not exist uses the last CPU.
 
+mod access;
 pub mod activity;
+mod arrival;
 pub mod apic;
 mod bits;
+mod boundary;
 pub mod breach;
+mod cet;
 pub mod config;
 pub mod cpu;
 pub mod cpuid;
+mod cr;
 mod decode;
+mod descriptor;
 mod dirty;
 pub mod event;
+mod exec;
+mod fault;
 mod guards;
 pub mod host;
+mod init;
+mod interrupt;
+mod ipi;
 pub mod knobs;
+mod lower;
+mod mc;
 mod memory;
-mod stubs;
+mod monitor;
 pub mod msr;
+mod msr_access;
 mod op;
+mod pack;
+mod paging;
 pub mod rules;
 pub mod schedule;
 pub mod setup;
+mod smm;
+mod step;
 pub mod store_buffer;
 pub mod tlb;
 pub mod trace;
@@ -61,15 +79,19 @@ pub struct Machine {
     pub breaches: Breaches,
     /// The last records, if configured.
     pub trace: Trace,
-    knobs_read: KnobSet,
+    knobs_read: core::cell::Cell<KnobSet>,
     stop: Option<Stop>,
     reset: Option<ResetCause>,
     steps: u64,
     tsc: u64,
     /// CPUs with an armed monitor; 0 lets stores skip the search.
     armed: u32,
-    /// SMM entries that wait for a rendezvous.
+    /// Which way the knob `monitor-lost=alternate` goes next.
     lost_toggle: bool,
+    /// Every CPU has checked into SMM: all may leave.
+    smm_released: bool,
+    /// SMM gave up on absent CPUs this often.
+    smm_missed: u64,
 }
 
 impl Machine {
@@ -90,13 +112,15 @@ impl Machine {
             knobs: config.knobs,
             breaches: Breaches::default(),
             trace: Trace::new(config.trace_records),
-            knobs_read: KnobSet::default(),
+            knobs_read: core::cell::Cell::default(),
             stop: None,
             reset: None,
             steps: 0,
             tsc: config.tsc_start,
             armed: 0,
             lost_toggle: false,
+            smm_released: false,
+            smm_missed: 0,
         };
         for cpu in 0..machine.cpus.len() {
             machine.reset_cpu(cpu);
@@ -186,12 +210,12 @@ impl Machine {
     /// The knobs that this run consulted.
     #[must_use]
     pub const fn knobs_read(&self) -> KnobSet {
-        self.knobs_read
+        self.knobs_read.get()
     }
 
     /// Returns and clears the set of consulted knobs, so that a caller can tell which ones a step read.
-    pub const fn take_knobs_read(&mut self) -> KnobSet {
-        core::mem::replace(&mut self.knobs_read, KnobSet::empty())
+    pub fn take_knobs_read(&mut self) -> KnobSet {
+        self.knobs_read.take()
     }
 
     /// Gives the frames of `range` to the owner `tag` (at most [`MAX_TAG`]; higher tags count as 0).
@@ -247,8 +271,13 @@ impl Machine {
 
     /// Consults a knob and remembers that it was.
     #[inline]
-    pub(crate) fn knob<C: Choice>(&mut self) -> C {
-        self.knobs_read.insert(C::KNOB);
+    pub(crate) fn knob<C: Choice>(&self) -> C {
+        let mut read = self.knobs_read.get();
+        read.insert(C::KNOB);
+        self.knobs_read.set(read);
         self.knobs.get()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     Bswap, Imul, Imul1, Mul, Div, Idiv, Movbe,
     JmpRel, JmpInd, Jcc, Jrcxz, Loop, Loope, Loopne, CallRel, CallInd, Ret, RetFar, JmpFarMem, JmpFarImm, CallFarMem, CallFarImm, Iret, Leave, Enter,
     Setcc, Cmovcc, Cld, Std, Clc, Stc, Cmc, Cli, Sti, Lahf, Sahf, Cbw, Cwd, Xlat,
-    Hlt, Pause, Nop, Endbr64, Endbr32, Ud, Int3, Int1, Int, Cpuid, Rdtsc, Rdtscp, Rdmsr, Wrmsr, Wrmsrns, Rdpmc,
+    Hlt, Pause, Nop, Endbr64, Endbr32, Ud, Int3, Int1, Int, Cpuid, Rdtsc, Rdtscp, Rdmsr, Wrmsr, Wrmsrns,
     MovFromCr, MovToCr, MovFromDr, MovToDr, Clts, Lmsw, Smsw, Lgdt, Lidt, Sgdt, Sidt, Ltr, Str, Lldt, Sldt, MovToSeg, MovFromSeg,
     LoadFar, Swapgs, RdFsBase, RdGsBase, WrFsBase, WrGsBase, Verr, Verw, Lar, Lsl,
     Invlpg, Invpcid, Wbinvd, Wbnoinvd, Invd, Clflush, Clflushopt, Clwb, Mfence, Lfence, Sfence, Serialize, Prefetch,
@@ -68,6 +68,8 @@ pub(crate) struct Op {
     pub(crate) addr_size: u8,
     /// The third operand is CL (SHLD, SHRD) rather than `imm`.
     pub(crate) by_cl: bool,
+    /// There are three operands.
+    pub(crate) three: bool,
     pub(crate) disp: u64,
     pub(crate) imm: u64,
 }
@@ -90,6 +92,7 @@ impl Op {
             scale: 1,
             addr_size: 8,
             by_cl: false,
+            three: false,
             disp: 0,
             imm: 0,
         }

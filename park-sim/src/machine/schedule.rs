@@ -1,5 +1,9 @@
 //! A seeded scheduler.
 
+use super::activity::Outcome;
+use super::event::{Event, EventKind};
+use super::tlb::Evict;
+
 /// A deterministic source of choices (xoshiro256**, seeded by SplitMix64).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rng([u64; 4]);
@@ -84,6 +88,77 @@ impl Scheduler {
     #[must_use]
     pub fn new(seed: u64, cpus: usize) -> Self {
         Self { rng: Rng::new(seed), rates: Rates::default(), current: 0, starved: vec![0; cpus], undrained: vec![0; cpus] }
+    }
+}
+
+impl super::Machine {
+    /// One scheduled step: picks a CPU that can step, maybe drains a store, evicts a translation or ends an MWAIT first. `None` if no CPU can
+    /// move and no store waits.
+    pub fn step_scheduled(&mut self, scheduler: &mut Scheduler) -> Option<(usize, Outcome)> {
+        let cpus = self.cpu_count();
+        scheduler.starved.resize(cpus, 0);
+        scheduler.undrained.resize(cpus, 0);
+        self.drain_scheduled(scheduler);
+        if scheduler.rng.one_in(scheduler.rates.false_wake) {
+            let cpu = scheduler.rng.below(cpus as u64) as usize;
+            self.inject(Event::at(cpu, EventKind::FalseWake));
+        }
+        let cpu = self.pick(scheduler)?;
+        if scheduler.rng.one_in(scheduler.rates.evict) {
+            let which = if scheduler.rng.one_in(2) { Evict::Oldest } else { Evict::All };
+            self.evict_tlb(cpu, which);
+        }
+        Some((cpu, self.step(cpu)))
+    }
+
+    fn drain_scheduled(&mut self, scheduler: &mut Scheduler) {
+        for cpu in 0..self.cpu_count() {
+            let Some(waited) = scheduler.undrained.get_mut(cpu) else { continue };
+            if !self.cpu(cpu).stores_waiting() {
+                *waited = 0;
+                continue;
+            }
+            *waited += 1;
+            if *waited > Scheduler::FAIR_STEPS || scheduler.rng.one_in(scheduler.rates.drain) {
+                *waited = 0;
+                self.drain_one(cpu);
+            }
+        }
+    }
+
+    fn pick(&mut self, scheduler: &mut Scheduler) -> Option<usize> {
+        let cpus = self.cpu_count();
+        let mut able = 0u64;
+        let mut starving = None;
+        for cpu in 0..cpus {
+            let Some(starved) = scheduler.starved.get_mut(cpu) else { continue };
+            if !self.can_step(cpu) {
+                *starved = 0;
+                continue;
+            }
+            able += 1;
+            *starved += 1;
+            if *starved > Scheduler::FAIR_STEPS.saturating_mul(cpus as u32) {
+                starving = Some(cpu);
+            }
+        }
+        if able == 0 {
+            return None;
+        }
+        let stay = self.can_step(scheduler.current) && !scheduler.rng.one_in(scheduler.rates.switch);
+        let chosen = match starving {
+            Some(cpu) => cpu,
+            None if stay => scheduler.current,
+            None => {
+                let nth = scheduler.rng.below(able) as usize;
+                (0..cpus).filter(|cpu| self.can_step(*cpu)).nth(nth)?
+            }
+        };
+        scheduler.current = chosen;
+        if let Some(starved) = scheduler.starved.get_mut(chosen) {
+            *starved = 0;
+        }
+        Some(chosen)
     }
 }
 

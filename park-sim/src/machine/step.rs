@@ -1,0 +1,263 @@
+//! One step of a CPU: what its boundary asks for, else one instruction.
+
+use super::activity::{Activity, Outcome};
+use super::bits::flags;
+use super::breach::AccessKind;
+use super::decode::{self, DecodeError, MAX_INSTRUCTION};
+use super::fault::{Exec, Trap, UD};
+use super::interrupt::Source;
+use super::memory::NO_FRAME;
+use super::op::{Kind, Op};
+use super::paging::{Dir, Place};
+use super::rules::Rule;
+use super::trace::{TraceRecord, TraceSink, TraceWhat};
+use super::{Machine, cpu::Seg};
+
+/// DR6 bits (S:17.2.3): single step.
+const DR6_BS: u64 = 1 << 14;
+
+impl Machine {
+    /// Executes one instruction of `cpu`, or takes one event at its boundary.
+    pub fn step(&mut self, cpu: usize) -> Outcome {
+        if self.stop.is_some() || self.reset.is_some() || cpu >= self.cpus.len() {
+            return Outcome::Stopped;
+        }
+        if !self.trace.is_on() {
+            return self.step_inner(cpu);
+        }
+        let rip = self.cpus[cpu].rip;
+        let outcome = self.step_inner(cpu);
+        self.trace.push(TraceRecord { step: self.steps, cpu, rip, what: TraceWhat::Step(outcome) });
+        outcome
+    }
+
+    #[inline]
+    fn step_inner(&mut self, c: usize) -> Outcome {
+        self.steps += 1;
+        self.tsc = self.tsc.wrapping_add(self.config.tsc_per_step);
+        if self.cpus[c].attention {
+            if let Some(outcome) = self.boundary(c) {
+                return outcome;
+            }
+        }
+        let result = match self.fetch(c) {
+            Ok(op) => self.run_op(c, &op),
+            Err(trap) => Err(trap),
+        };
+        match result {
+            Ok(outcome) => outcome,
+            Err(Trap::Fault(fault)) => {
+                // A fault on an instruction in the STI or MOV SS shadow ends the shadow.
+                self.raise(c, fault, Source::Fault)
+            }
+            Err(trap) => {
+                self.stop_unsupported(c, trap);
+                Outcome::Stopped
+            }
+        }
+    }
+
+    #[inline]
+    fn run_op(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+        let cpu = &mut self.cpus[c];
+        let wrap = if cpu.code_bits == 64 { u64::MAX } else { 0xffff_ffff };
+        cpu.next_rip = cpu.rip.wrapping_add(u64::from(op.len)) & wrap;
+        let traps = cpu.rflags & (flags::TF | flags::RF);
+        if cpu.wait_for_endbranch {
+            self.check_endbranch(c, op.kind == Kind::Endbr64)?;
+        }
+        let outcome = self.execute(c, op)?;
+        let cpu = &mut self.cpus[c];
+        cpu.instructions += 1;
+        if traps != 0 {
+            self.after_trapping(c, traps);
+        }
+        Ok(outcome)
+    }
+
+    /// After an instruction that began with TF or RF set (S:17.3.1.4, S:17.3.1.1).
+    #[cold]
+    fn after_trapping(&mut self, c: usize, traps: u64) {
+        let traced = traps & flags::TF != 0 && self.rules.on(Rule::TrapFlagTraps);
+        let cpu = &mut self.cpus[c];
+        if traps & flags::RF != 0 {
+            cpu.rflags &= !flags::RF;
+        }
+        if traced {
+            cpu.latches.db |= DR6_BS;
+            cpu.attention = true;
+        }
+    }
+
+    /// Steps `cpu` until it waits, stops, does I/O, or `max_steps` steps are done. Returns the last outcome and how many steps it took.
+    pub fn run(&mut self, cpu: usize, max_steps: u64) -> (Outcome, u64) {
+        let mut outcome = Outcome::Waiting;
+        for taken in 1..=max_steps {
+            outcome = self.step(cpu);
+            if matches!(outcome, Outcome::Waiting | Outcome::Stopped | Outcome::Out { .. }) {
+                return (outcome, taken);
+            }
+        }
+        (outcome, max_steps)
+    }
+
+    /// As [`Machine::run`], until `until` holds after a step as well.
+    pub fn run_until(&mut self, cpu: usize, max_steps: u64, mut until: impl FnMut(&Self) -> bool) -> (Outcome, u64) {
+        let mut outcome = Outcome::Waiting;
+        for taken in 1..=max_steps {
+            outcome = self.step(cpu);
+            if matches!(outcome, Outcome::Waiting | Outcome::Stopped | Outcome::Out { .. }) || until(self) {
+                return (outcome, taken);
+            }
+        }
+        (outcome, max_steps)
+    }
+
+    /// As [`Machine::run`], telling `sink` of every step.
+    pub fn run_traced(&mut self, cpu: usize, max_steps: u64, sink: &mut dyn TraceSink) -> (Outcome, u64) {
+        let mut outcome = Outcome::Waiting;
+        for taken in 1..=max_steps {
+            let rip = self.cpu(cpu).rip;
+            outcome = self.step(cpu);
+            sink.record(&TraceRecord { step: self.steps, cpu, rip, what: TraceWhat::Step(outcome) });
+            if matches!(outcome, Outcome::Waiting | Outcome::Stopped | Outcome::Out { .. }) {
+                return (outcome, taken);
+            }
+        }
+        (outcome, max_steps)
+    }
+
+    /// The instruction at RIP, from the cache of decoded code where possible.
+    #[inline]
+    fn fetch(&mut self, c: usize) -> Exec<Op> {
+        let cpu = &self.cpus[c];
+        let bits = cpu.code_bits;
+        let linear = if bits == 64 { cpu.rip } else { self.linear_fetch(c)? };
+        let cpu = &self.cpus[c];
+        let shortcut = cpu.fetch;
+        let offset = (linear & 0xfff) as usize;
+        let (frame, page) = if shortcut.generation == cpu.tlb.generation && shortcut.linear_page == linear >> 12 {
+            (shortcut.frame, shortcut.phys)
+        } else {
+            self.fetch_page(c, linear)?
+        };
+        self.check_tag(c, frame, page | offset as u64, AccessKind::Fetch);
+        if !self.cpus[c].stores.is_empty() && self.cpus[c].stores.touches(frame) {
+            // Self-modifying code sees its own stores (S:8.1.3).
+            self.drain_all(c);
+        }
+        if let Some(op) = self.memory.code.get(frame, bits, offset) {
+            return Ok(*op);
+        }
+        self.decode_at(c, frame, linear, bits)
+    }
+
+    #[cold]
+    fn linear_fetch(&self, c: usize) -> Exec<u64> {
+        let cpu = &self.cpus[c];
+        if cpu.rip > u64::from(cpu.seg(Seg::Cs).limit) {
+            return Err(super::fault::GP0);
+        }
+        Ok(cpu.seg(Seg::Cs).base.wrapping_add(cpu.rip) & 0xffff_ffff)
+    }
+
+    #[cold]
+    fn fetch_page(&mut self, c: usize, linear: u64) -> Exec<(u32, u64)> {
+        if self.cpus[c].code_bits == 64 && !self.canonical(c, linear) {
+            return Err(super::fault::GP0);
+        }
+        self.lass(c, linear, Dir::Fetch, AccessKind::Fetch)?;
+        let Place { phys, frame, .. } = self.translate(c, linear, Dir::Fetch, AccessKind::Fetch)?;
+        let cpu = &mut self.cpus[c];
+        cpu.fetch.linear_page = linear >> 12;
+        cpu.fetch.frame = frame;
+        cpu.fetch.phys = phys & !0xfff;
+        cpu.fetch.generation = cpu.tlb.generation;
+        Ok((frame, phys & !0xfff))
+    }
+
+    #[cold]
+    fn decode_at(&mut self, c: usize, frame: u32, linear: u64, bits: u8) -> Exec<Op> {
+        let offset = (linear & 0xfff) as usize;
+        let mut bytes = [0xff; MAX_INSTRUCTION];
+        let here = (4096 - offset).min(MAX_INSTRUCTION);
+        if frame != NO_FRAME {
+            if let (Some(to), Some(from)) = (bytes.get_mut(..here), self.memory.frame_bytes(frame).get(offset..offset + here)) {
+                to.copy_from_slice(from);
+            }
+        }
+        match decode::decode(bytes.get(..here).unwrap_or(&[]), bits) {
+            Ok(op) => {
+                if frame != NO_FRAME {
+                    self.memory.code.insert(frame, bits, offset, op);
+                }
+                Ok(op)
+            }
+            Err(DecodeError::Invalid) => Err(UD),
+            Err(DecodeError::NeedMore) => {
+                // The rest lies in the next page. The fetch shortcut stays on this one.
+                let next = linear.wrapping_add(here as u64);
+                let shortcut = self.cpus[c].fetch;
+                let (second, page) = self.fetch_page(c, next)?;
+                self.cpus[c].fetch = shortcut;
+                self.check_tag(c, second, page, AccessKind::Fetch);
+                if self.cpus[c].stores.touches(second) {
+                    self.drain_all(c);
+                }
+                let rest = MAX_INSTRUCTION - here;
+                if second != NO_FRAME {
+                    if let (Some(to), Some(from)) = (bytes.get_mut(here..), self.memory.frame_bytes(second).get(..rest)) {
+                        to.copy_from_slice(from);
+                    }
+                }
+                decode::decode(&bytes, bits).map_err(|_| UD)
+            }
+        }
+    }
+
+    /// The bytes at RIP by the TLB and tables as they are, without side effects; FFh where nothing is mapped.
+    pub(crate) fn bytes_at_rip(&mut self, c: usize) -> [u8; MAX_INSTRUCTION] {
+        let mut bytes = [0xff; MAX_INSTRUCTION];
+        let mut probe = self.clone_for_probe(c);
+        for (n, byte) in (0u64..).zip(bytes.iter_mut()) {
+            let cpu = &probe.cpus[c];
+            let rip = cpu.rip.wrapping_add(n);
+            let linear = if cpu.code_bits == 64 { rip } else { cpu.seg(Seg::Cs).base.wrapping_add(rip) & 0xffff_ffff };
+            let Ok(place) = probe.translate(c, linear, Dir::Fetch, AccessKind::Fetch) else { break };
+            *byte = probe.memory.read(place.frame, (place.phys & 0xfff) as usize, 1) as u8;
+        }
+        bytes
+    }
+
+    /// A copy whose page walks disturb nobody. Only for stops and disassembly: it copies all touched memory.
+    fn clone_for_probe(&self, c: usize) -> Self {
+        let mut probe = self.clone();
+        if let Some(cpu) = probe.cpus.get_mut(c) {
+            cpu.allowed_tags = u64::MAX;
+        }
+        probe
+    }
+
+    /// The instruction at `cpu`'s RIP as text; `(bad)` where there is none. Slow: for messages and traces of counterexamples.
+    #[must_use]
+    pub fn disassemble(&self, cpu: usize) -> String {
+        let cpu = cpu.min(self.cpus.len() - 1);
+        let bytes = self.clone_for_probe(cpu).bytes_at_rip(cpu);
+        decode::disassemble(&bytes, self.cpus[cpu].code_bits, self.cpus[cpu].rip)
+    }
+
+    /// Whether a step of `cpu` would do something other than wait.
+    #[must_use]
+    pub fn can_step(&self, cpu: usize) -> bool {
+        if self.stop.is_some() || self.reset.is_some() {
+            return false;
+        }
+        let Some(target) = self.cpus.get(cpu) else { return false };
+        match target.activity {
+            Activity::Running => true,
+            _ if target.smm.inside => true,
+            Activity::ResetVector => false,
+            _ => self.boundary_pending(cpu),
+        }
+    }
+}
