@@ -115,7 +115,7 @@ pub const STEPS: &[Step] = &[
     mask_extended("mask-extended-2", 2),
     mask_extended("mask-extended-3", 3),
     Step::new(
-        "monitor-on",
+        "monitor-allowed",
         Effect::Clear { register: Register::Msr(msr::AMD_HWCR), mask: msr::AMD_HWCR_MONITOR_DISABLE },
         Harm::Safety,
         "MONITOR and MWAIT are #UD on a CPU where this bit is set, whatever CPUID says on another one",
