@@ -7,6 +7,7 @@
 
 use core::time::Duration;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -111,16 +112,17 @@ pub(crate) fn output(command: &mut Command, deadline: Deadline) -> Result<String
     }
 }
 
-/// The command as one would type it.
+/// The command as one would type it, without the folder of the program.
 pub(crate) fn shown(command: &Command) -> String {
-    let words = core::iter::once(command.get_program()).chain(command.get_args());
+    let program = command.get_program();
+    let program = Path::new(program).file_name().unwrap_or(program);
+    let words = core::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
     use std::time::Instant;
 
     /// True while the process exists and is not a zombie.

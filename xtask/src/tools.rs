@@ -28,7 +28,7 @@ pub(crate) fn fmt(deadline: Deadline) -> Result<(), StageError> {
 
 /// No warnings in anything that `cargo build` builds.
 pub(crate) fn clippy(deadline: Deadline) -> Result<(), StageError> {
-    group::run(&mut cargo(&["clippy", "--workspace", "--", "-D", "warnings"]), deadline)
+    group::run(&mut cargo(&["clippy", "--workspace", "--keep-going", "--", "-D", "warnings"]), deadline)
 }
 
 /// No warnings in the image, which is behind a feature and needs the profile without unwinding.
@@ -39,11 +39,11 @@ pub(crate) fn clippy_image(deadline: Deadline) -> Result<(), StageError> {
 
 /// Documentation builds without warnings.
 pub(crate) fn doc(deadline: Deadline) -> Result<(), StageError> {
-    let mut command = cargo(&["doc", "--no-deps", "--workspace"]);
+    let mut command = cargo(&["doc", "--no-deps", "--workspace", "--keep-going"]);
     group::run(command.env("RUSTDOCFLAGS", "-Dwarnings"), deadline)
 }
 
-/// All tests.
+/// All tests, also after the first that fails.
 pub(crate) fn test(deadline: Deadline) -> Result<(), StageError> {
-    group::run(&mut cargo(&["test", "--workspace"]), deadline)
+    group::run(&mut cargo(&["test", "--workspace", "--no-fail-fast"]), deadline)
 }
