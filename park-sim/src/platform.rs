@@ -108,18 +108,31 @@ impl Cpu for OnCpu<'_> {
             Register::Rsp => cpu.reg(crate::machine::Gpr::Rsp),
             // XINUSE: AMX tile configuration and data are in use, bits 17 and 18 (SDM vol. 1, "XSAVE-Supported Features").
             Register::XInUse => {
-                if cpu.tiles_live { 0b11 << 17 } else { 0 }
+                if cpu.tiles_live {
+                    0b11 << 17
+                } else {
+                    0
+                }
             }
+            Register::Apic(register) => return self.machine.read_apic(self.cpu, register.0).map_err(fault),
+            Register::Apic(register) => return self.machine.read_apic(self.cpu, register.0).map_err(fault),
             other => return self.machine.read_reg(self.cpu, host(other)?).map_err(fault),
         };
         Ok(value)
     }
 
     fn write(&mut self, register: Register, value: u64) -> Result<(), PlatformError> {
+        if let Register::Apic(register) = register {
+            let value = u32::try_from(value).map_err(|_| PlatformError::NoSuchRegister)?;
+            return self.machine.write_apic(self.cpu, register.0, value).map_err(fault);
+        }
         if register == Register::Rflags {
             let cpu = self.machine.cpu_mut(self.cpu);
             cpu.rflags = value | park_x86::registers::control::Rflags::ONE.bits();
             return Ok(());
+        }
+        if let Register::Apic(register) = register {
+            return self.machine.write_apic(self.cpu, register.0, value).map_err(fault);
         }
         self.machine.write_reg(self.cpu, host(register)?, value).map_err(fault)
     }
@@ -146,7 +159,6 @@ fn host(register: Register) -> Result<HostReg, PlatformError> {
         Register::Dr7 => HostReg::Dr(7),
         Register::Xcr0 => HostReg::Xcr0,
         Register::Msr(number) => HostReg::Msr(number),
-        Register::Apic(register) => HostReg::Apic(register.0),
         _ => return Err(PlatformError::NoSuchRegister),
     })
 }

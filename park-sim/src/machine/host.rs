@@ -103,7 +103,7 @@ const ICR_LOW_OFFSET: u64 = 0x300;
 const ICR_HIGH_OFFSET: u64 = 0x310;
 
 impl Machine {
-    fn host<T>(&mut self, cpu: usize, result: Exec<T>) -> Result<T, Exception> {
+    pub(crate) fn host<T>(&mut self, cpu: usize, result: Exec<T>) -> Result<T, Exception> {
         match result {
             Ok(value) => Ok(value),
             Err(Trap::Fault(fault)) => Err(Exception { vector: fault.vector, error: fault.error }),

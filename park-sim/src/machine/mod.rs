@@ -25,6 +25,7 @@ mod exec;
 mod fault;
 mod guards;
 pub mod host;
+mod host_apic;
 mod init;
 mod interrupt;
 mod ipi;
@@ -148,7 +149,7 @@ impl Machine {
 
     /// How many CPUs there are.
     #[must_use]
-    pub const fn cpu_count(&self) -> usize {
+    pub fn cpu_count(&self) -> usize {
         self.cpus.len()
     }
 
@@ -209,7 +210,7 @@ impl Machine {
 
     /// The knobs that this run consulted.
     #[must_use]
-    pub const fn knobs_read(&self) -> KnobSet {
+    pub fn knobs_read(&self) -> KnobSet {
         self.knobs_read.get()
     }
 

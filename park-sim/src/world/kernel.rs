@@ -8,8 +8,8 @@ use crate::machine::{LongMode, Machine, PhysRange, TableRegister, Tag};
 use crate::platform::Loader;
 use iced_x86::code_asm::{CodeAssembler, ax, eax, ecx, edx, gpr64::*, qword_ptr};
 use iced_x86::{BlockEncoderOptions, IcedError};
-use park_core::lot::{Lot, PAGE_SIZE, PagingLevels, header};
 use park_core::PhysAddr;
+use park_core::lot::{Lot, PAGE_SIZE, PagingLevels, header};
 use park_x86::code::{owner_labels, owner_text};
 use park_x86::frame::{FRAME_LEN, Placement};
 use park_x86::paging::{LARGE_PAGE_SIZE, Mapping, PageTables, Permission};
@@ -24,6 +24,9 @@ pub(super) const KERNEL_SS: u16 = 0x18;
 const FIRST_TSS: u16 = 0x40;
 /// The most CPUs that a simulated kernel has room for.
 pub const KERNEL_CPUS_MAX: usize = 64;
+
+/// Where kernels start CPUs: the page that a STARTUP names.
+pub const STARTUP_PAGE: u64 = 0x8000;
 
 /// Offsets in a kernel's memory.
 mod at {
@@ -125,6 +128,7 @@ impl Kernel {
     ) -> Result<Self, WorldError> {
         let range = PhysRange::new(phys, KERNEL_LEN);
         machine.set_tag(range, tag);
+        machine.set_tag(PhysRange::new(STARTUP_PAGE, PAGE_SIZE), tag);
         for page in (phys..phys + KERNEL_LEN).step_by(PAGE_SIZE as usize) {
             machine.write_phys(page, &[0; PAGE_SIZE as usize]);
         }
@@ -161,6 +165,9 @@ impl Kernel {
                 permission: Permission::ReadWriteExecute,
             },
         )?;
+        // The way in for CPUs that it starts by INIT and STARTUP.
+        let startup = Mapping::identity(PhysAddr(STARTUP_PAGE), PAGE_SIZE, Permission::ReadWriteExecute);
+        tables.map(pml4, &startup)?;
         if let Some(lot) = lot {
             let header = lot.header();
             let code_end = u64::from(header.tables_offset);
@@ -179,7 +186,7 @@ impl Kernel {
         }
         let pml5 = tables.table()?;
         tables.hang(pml5, pml4, self.base >> 48 & 511)?;
-        if lot.is_some() && self.base >> 48 & 511 != 0 {
+        if self.base >> 48 & 511 != 0 {
             tables.hang(pml5, pml4, 0)?;
         }
         Ok(tables.cr3(pml5))
@@ -210,11 +217,8 @@ impl Kernel {
                 18 => (self.code.mc, 2),
                 _ => (self.code.exception, 0),
             };
-            let low = handler & 0xffff
-                | u64::from(KERNEL_CS) << 16
-                | ist << 32
-                | 0x8e << 40
-                | (handler >> 16 & 0xffff) << 48;
+            let low =
+                handler & 0xffff | u64::from(KERNEL_CS) << 16 | ist << 32 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48;
             put(machine, at::IDT + 16 * vector, low);
             put(machine, at::IDT + 16 * vector + 8, handler >> 32);
         }

@@ -4,20 +4,24 @@
 //! their CPUs ([`World::drive`]), while all other CPUs go on ([`World::let_others_run`]).
 
 mod error;
+mod foreign;
 mod hand_on;
 mod kernel;
+mod next;
 mod parking;
 
 pub use error::WorldError;
-pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, KernelCode, Witness};
-pub use parking::{KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
+pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, KernelCode, STARTUP_PAGE, Witness};
+pub use next::OldMemory;
+pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
 
-use crate::machine::{Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
+use crate::machine::{Event, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
 use crate::platform::{Loader, OnCpu};
 use park_core::lot::{Layout, Lot, PagingLevels, Stage, bay};
 use park_core::op::{Lease, Operation, Reply, Step};
 use park_core::{Clock, IpiSender, LotMemory, PhysAddr};
 use park_x86::builder::{LotParameters, build};
+use std::collections::BTreeMap;
 
 /// Tag of memory that belongs to nobody.
 pub const TAG_NOBODY: Tag = Tag(0);
@@ -92,6 +96,10 @@ pub struct World {
     kernels_so_far: u64,
     whereabouts: Vec<Whereabouts>,
     sanitisers: Vec<Option<parking::InProgress>>,
+    /// The tag of the kernel whose entry each CPU was last given.
+    entry_tags: Vec<Tag>,
+    /// Events that are due when the machine has taken so many steps.
+    agenda: BTreeMap<u64, Vec<Event>>,
 }
 
 impl World {
@@ -116,6 +124,8 @@ impl World {
             kernels_so_far: 1,
             whereabouts: vec![Whereabouts::default(); cpus],
             sanitisers: vec![None; cpus],
+            entry_tags: vec![TAG_NOBODY; cpus],
+            agenda: BTreeMap::new(),
         };
         for cpu in 0..cpus {
             world.kernel.run_idle(&mut world.machine, cpu);
@@ -124,11 +134,21 @@ impl World {
         Ok(world)
     }
 
-    fn load_kernel(machine: &mut Machine, number: u64, levels: PagingLevels, cpus: usize) -> Result<Kernel, WorldError> {
+    fn load_kernel(
+        machine: &mut Machine,
+        number: u64,
+        levels: PagingLevels,
+        cpus: usize,
+    ) -> Result<Kernel, WorldError> {
         let slot = number % u64::from(KERNEL_TAGS);
-        let phys = FIRST_KERNEL_PHYS + slot * KERNEL_LEN;
+        let phys = Self::kernel_slot(slot).start;
         let base = FIRST_KERNEL_BASE + number % KERNEL_BASES * KERNEL_BASE_STEP;
         Kernel::load(machine, phys, base, Tag(TAG_FIRST_KERNEL + slot as u8), levels, cpus)
+    }
+
+    /// The memory of the kernels that use a slot.
+    const fn kernel_slot(slot: u64) -> PhysRange {
+        PhysRange::new(FIRST_KERNEL_PHYS + slot * KERNEL_LEN, KERNEL_LEN)
     }
 
     fn allow_kernel(&mut self, cpu: usize) {
@@ -178,6 +198,9 @@ impl World {
         loop {
             let steps = self.scheduler.rng.below(PAUSE_STEPS);
             self.let_others_run(cpu, steps)?;
+            if self.machine.stopped().is_some() || self.machine.was_reset().is_some() {
+                return Err(WorldError::stopped(&self.machine));
+            }
             let mut platform = self.on(cpu)?;
             let now = platform.now();
             let step = operation.next(reply, now);
@@ -224,7 +247,12 @@ impl World {
     /// As [`World::let_others_run`].
     pub fn run(&mut self, steps: u64) -> Result<u64, WorldError> {
         for taken in 0..steps {
-            let Some(cpu) = self.pick(None) else { return Ok(taken) };
+            let Some(cpu) = self.pick(None) else {
+                if self.throw_next() {
+                    continue;
+                }
+                return Ok(taken);
+            };
             self.step(cpu)?;
         }
         Ok(steps)
@@ -233,7 +261,17 @@ impl World {
     fn pick(&mut self, except: Option<usize>) -> Option<usize> {
         let cpus = self.machine.cpu_count();
         let start = self.scheduler.rng.below(cpus as u64) as usize;
-        (0..cpus).map(|index| (start + index) % cpus).find(|cpu| Some(*cpu) != except && self.can_step(*cpu))
+        (0..cpus)
+            .map(|index| (start + index) % cpus)
+            .find(|cpu| if Some(*cpu) == except { self.is_disturbed(*cpu) } else { self.can_step(*cpu) })
+    }
+
+    /// Whether an event keeps a CPU from the host-modelled code that it executes in its kernel.
+    fn is_disturbed(&self, cpu: usize) -> bool {
+        let state = self.machine.cpu(cpu);
+        let code = &self.kernel.code;
+        let at_home = state.rip >= code.idle && state.rip < code.landed && !state.in_smm();
+        self.machine.can_step(cpu) && (self.machine.event_pending(cpu) || !at_home)
     }
 
     fn can_step(&self, cpu: usize) -> bool {
@@ -245,6 +283,7 @@ impl World {
     /// # Errors
     /// [`WorldError::Stopped`] if the machine met something that it does not model.
     pub fn step(&mut self, cpu: usize) -> Result<(), WorldError> {
+        self.throw_due();
         if self.sanitises(cpu) {
             self.step_sanitiser(cpu)?;
         } else if !self.machine.can_step(cpu) || self.scheduler.rng.one_in(DRAIN_ONE_IN) {
@@ -256,6 +295,31 @@ impl World {
         }
         self.follow(cpu);
         Ok(())
+    }
+
+    /// Throws `event` when the machine has taken `steps` more steps; those that are due, if time stands still before.
+    pub fn schedule(&mut self, steps: u64, event: Event) {
+        self.agenda.entry(self.machine.steps() + steps).or_default().push(event);
+    }
+
+    fn throw_due(&mut self) {
+        while let Some(due) = self.agenda.first_entry() {
+            if *due.key() > self.machine.steps() {
+                return;
+            }
+            for event in due.remove() {
+                self.machine.inject(event);
+            }
+        }
+    }
+
+    /// Throws the next scheduled events at once; false if there are none.
+    fn throw_next(&mut self) -> bool {
+        let Some(due) = self.agenda.first_entry() else { return false };
+        for event in due.remove() {
+            self.machine.inject(event);
+        }
+        true
     }
 
     /// Keeps what a CPU may touch in step with the stage that its bay shows.
@@ -272,55 +336,17 @@ impl World {
             Whereabouts::Parked(offset) => {
                 let stage = self.machine.read_phys_u64(lot.range.start + offset + bay::STAGE);
                 if stage == Stage::Leaving as u64 {
-                    self.allow_kernel(cpu);
+                    self.whereabouts[cpu] = Whereabouts::Kernel;
+                    self.machine.set_allowed(cpu, allow(&[self.entry_tags[cpu], TAG_LOT]));
                 }
             }
             Whereabouts::Kernel | Whereabouts::Foreign => {}
         }
     }
-
-    /// Replaces the kernel: the next one is loaded, `cpu` runs it, and all memory but the lot's and its own is overwritten.
-    ///
-    /// CPUs elsewhere stay where they are; what they may touch does not change.
-    ///
-    /// # Errors
-    /// [`WorldError`] if the next kernel can't be loaded.
-    pub fn kexec(&mut self, cpu: usize) -> Result<(), WorldError> {
-        let cpus = self.machine.cpu_count();
-        let old = self.kernel.range;
-        let number = self.kernels_so_far;
-        self.kernels_so_far += 1;
-        self.kernel = Self::load_kernel(&mut self.machine, number, self.levels, cpus)?;
-        if let Some(lot) = self.lot {
-            self.kernel.map_lot(&mut self.machine, &lot.lot)?;
-        }
-        self.kernel.run_idle(&mut self.machine, cpu);
-        self.allow_kernel(cpu);
-        for other in (0..cpus).filter(|other| *other != cpu) {
-            if self.whereabouts[other] == Whereabouts::Kernel {
-                self.whereabouts[other] = Whereabouts::Foreign;
-            }
-        }
-        self.overwrite(cpu, old)
-    }
-
-    /// Overwrites `range` by stores of `cpu`, visible to monitors, with INT3, and gives it to nobody.
-    ///
-    /// # Errors
-    /// [`WorldError::NoLot`] never; kept for symmetry with the other actions.
-    pub fn overwrite(&mut self, cpu: usize, range: PhysRange) -> Result<(), WorldError> {
-        self.machine.set_tag(range, self.kernel.tag);
-        for phys in (range.start..range.end()).step_by(8) {
-            self.machine.store(cpu, phys, OVERWRITTEN);
-        }
-        self.machine.drain_all(cpu);
-        self.machine.set_tag(range, TAG_NOBODY);
-        Ok(())
-    }
 }
 
-/// Eight INT3: what a successor leaves where its predecessor was.
-const OVERWRITTEN: u64 = 0xcccc_cccc_cccc_cccc;
+/// A page of INT3: what a successor leaves where its predecessor was.
+const OVERWRITE_PAGE: [u8; 4096] = [0xcc; 4096];
 /// Monitor line of the simulated CPUs, in bytes.
 const MONITOR_LINE: u64 = 64;
 /// Between two accesses of an operation the others take fewer steps than this, as the seed draws.

@@ -1,7 +1,7 @@
 //! Parking and waking in a world: the target's sanitising, its arrival, its departure.
 
 use super::{FrameKind, TAG_LOT, Whereabouts, World, WorldError, allow};
-use crate::machine::{Activity, Gpr};
+use crate::machine::{Activity, Event, EventKind, Gpr};
 use crate::platform::OnCpu;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
 use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
@@ -17,6 +17,18 @@ pub const KICK_TICKS: Ticks = 2_000;
 
 /// One step of a CPU's sanitising.
 pub type SanitiseStep = &'static Step;
+
+/// A handler of a simulated kernel out of which a CPU can park.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandlerKind {
+    /// The NMI handler.
+    Nmi,
+    /// The machine-check handler, with MCIP still set.
+    Mc,
+}
+
+/// How many steps a CPU may need to the body of a handler.
+const HANDLER_STEPS: u64 = 256;
 
 /// Which CPU parks, and how. Steps and options come from a vendor crate, through the caller.
 #[derive(Clone, Debug)]
@@ -155,6 +167,26 @@ impl World {
         Ok(())
     }
 
+    /// Brings a CPU into a handler of its kernel, as far as the handler would decide to park.
+    ///
+    /// # Errors
+    /// [`WorldError::NoSuchCpu`]; [`WorldError::NotLanded`] if it does not come to the handler.
+    pub fn interrupt(&mut self, cpu: usize, kind: HandlerKind) -> Result<(), WorldError> {
+        self.apic_id(cpu)?;
+        let (body, event) = match kind {
+            HandlerKind::Nmi => (self.kernel.code.nmi_body, EventKind::Nmi),
+            HandlerKind::Mc => (self.kernel.code.mc_body, EventKind::MachineCheck),
+        };
+        self.machine.inject(Event::at(cpu, event));
+        for _ in 0..HANDLER_STEPS {
+            if self.machine.cpu(cpu).rip == body {
+                return Ok(());
+            }
+            self.step(cpu)?;
+        }
+        Err(WorldError::NotLanded { cpu })
+    }
+
     /// Awaits a CPU's acknowledgement.
     ///
     /// # Errors
@@ -226,6 +258,7 @@ impl World {
             rip: self.kernel.code.landed,
             arg: self.kernel.witness_address(cpu),
         };
+        self.entry_tags[cpu] = self.kernel.tag;
         let mut frame = [0; FRAME_LEN];
         departure.write(&placement, &mut frame)?;
         self.machine.write_phys(self.kernel.phys(placement.frame), &frame);
