@@ -171,8 +171,15 @@ struct PseudoDescriptor {
 
 impl Cpu for HardwareCpu {
     fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidResult {
-        let result = core::arch::x86_64::__cpuid_count(leaf, subleaf);
-        [result.eax, result.ebx, result.ecx, result.edx]
+        let (eax, ebx, ecx, edx): (u32, u64, u32, u32);
+        // SAFETY: CPUID reads; RBX, which the compiler keeps for itself, is put back. (core's own function for it changed
+        // from unsafe to safe between the Rust versions that park supports.)
+        unsafe {
+            asm!("mov {saved}, rbx", "cpuid", "xchg {saved}, rbx", saved = out(reg) ebx,
+                inout("eax") leaf => eax, inout("ecx") subleaf => ecx, out("edx") edx,
+                options(nomem, nostack, preserves_flags));
+        }
+        [eax, ebx as u32, ecx, edx]
     }
 
     fn read(&mut self, register: Register) -> Result<u64, PlatformError> {
@@ -244,5 +251,45 @@ impl Cpu for HardwareCpu {
             _ => return Err(PlatformError::NoSuchRegister),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What works at CPL 3 too; the rest runs on the metal.
+    fn unprivileged() -> HardwareCpu {
+        HardwareCpu { apic: Apic::Absent, vmx: VmxOperation::Outside }
+    }
+
+    #[test]
+    fn cpuid_is_what_others_read() {
+        for (leaf, subleaf) in [(0, 0), (7, 0), (0xd, 0), (0xd, 1), (0x8000_0001, 0)] {
+            let theirs = x86::cpuid::native_cpuid::cpuid_count(leaf, subleaf);
+            assert_eq!(unprivileged().cpuid(leaf, subleaf), [theirs.eax, theirs.ebx, theirs.ecx, theirs.edx]);
+        }
+    }
+
+    #[test]
+    fn unprivileged_registers_are_read() {
+        let mut cpu = unprivileged();
+        let local = 0_u8;
+        let rsp = cpu.read(Register::Rsp).unwrap_or(0);
+        assert!(rsp.abs_diff(core::ptr::from_ref(&local).addr() as u64) < 0x1_0000);
+        assert_eq!(cpu.read(Register::Cs).map(|cs| cs & 3), Ok(3), "tests run at CPL 3");
+        assert_eq!(cpu.read(Register::Rflags).map(|flags| flags & 0x202), Ok(0x202), "bit 1 and IF are set");
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_and_no_access() {
+        let mut cpu = unprivileged();
+        assert_eq!(cpu.act(Action::Vmxoff), Err(PlatformError::Fault { vector: 6 }));
+        assert_eq!(cpu.read(Register::Apic(ApicRegister(0x20))), Err(PlatformError::NoSuchRegister));
+        assert_eq!(cpu.write(Register::Cs, 8), Err(PlatformError::NoSuchRegister));
+        let page = NonNull::dangling();
+        for offset in [0x21, 0x1000, u16::MAX] {
+            assert_eq!(HardwareCpu::apic_slot(page, ApicRegister(offset)), Err(PlatformError::NoSuchRegister));
+        }
     }
 }

@@ -42,7 +42,7 @@ pub const LEAF_HYPERVISOR: u32 = 0x4000_0000;
 pub const HYPERVISOR_STRIDE: u32 = 0x100;
 /// Highest extended leaf.
 pub const LEAF_EXTENDED: u32 = 0x8000_0000;
-/// AMD: memory encryption. EBX[5:0] is the position of the C-bit.
+/// AMD: memory encryption. EBX\[5:0\] is the position of the C-bit.
 pub const LEAF_ENCRYPTION: u32 = 0x8000_001f;
 
 /// MONITOR and MWAIT, if IA32_MISC_ENABLE\[18\] allows them.

@@ -6,11 +6,13 @@
 //! in-service vectors ended, then the vendor's virtualisation, then the rest.
 //!
 //! What assembly does on the way into the lot, because it must not return to Rust in between, stands in
-//! [`BY_ARRIVAL`] with the same fields, so that the printed list is complete.
+//! [`BY_ARRIVAL`] with the same fields, so that the printed list is complete; what stays as it is, in [`LEFT_ALONE`].
 
+mod left_alone;
 mod list;
 mod run;
 
+pub use left_alone::{LEFT_ALONE, LeftAlone};
 pub use list::{BY_ARRIVAL, COMMON, FIRST, REFUSALS};
 pub use run::{Progress, Report, SanitiseError, StepRun, run};
 
