@@ -129,7 +129,8 @@ pub struct Departure {
     pub cr0: u64,
     /// CR4 of the owner.
     pub cr4: u64,
-    /// Linear address of the top of the CPU's stack.
+    /// Linear address of the top of the CPU's stack, 16-byte aligned. `rip` finds a zero return address on it, so that it
+    /// may be a compiled `extern "C"` function.
     pub rsp: u64,
     /// Where to go.
     pub rip: u64,

@@ -130,7 +130,7 @@ impl<'m, M: LotMemory + ?Sized> PageTables<'m, M> {
         for done in (0..mapping.len).step_by(PAGE_SIZE as usize) {
             let linear = mapping.linear + done;
             let table = self.walk(pml4, linear, 3)?;
-            let entry = mapping.phys.0 + done | self.encryption_mask | PRESENT | ACCESSED | mapping.permission.bits();
+            let entry = (mapping.phys.0 + done) | self.encryption_mask | PRESENT | ACCESSED | mapping.permission.bits();
             self.memory.store(slot(table, linear, 12), entry)?;
         }
         Ok(())
@@ -145,7 +145,7 @@ impl<'m, M: LotMemory + ?Sized> PageTables<'m, M> {
         for done in (0..mapping.len).step_by(LARGE_PAGE_SIZE as usize) {
             let linear = mapping.linear + done;
             let table = self.walk(pml4, linear, 2)?;
-            let entry = mapping.phys.0 + done | self.encryption_mask | PRESENT | ACCESSED | LARGE | mapping.permission.bits();
+            let entry = (mapping.phys.0 + done) | self.encryption_mask | PRESENT | ACCESSED | LARGE | mapping.permission.bits();
             self.memory.store(slot(table, linear, 21), entry)?;
         }
         Ok(())

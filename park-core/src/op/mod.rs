@@ -66,10 +66,9 @@ pub use step::{Operation, Reply, Step};
 pub use take::TakeOver;
 pub use ticket::{Poll, Ticket, TicketState};
 
-/// The most bytes that an operation may have: it is passed by value, on the stacks of kernels.
-const SIZE_MAX: usize = 512;
-
 const _: () = {
+    /// The most bytes that an operation may have: it is passed by value, on the stacks of kernels.
+    const SIZE_MAX: usize = 512;
     assert!(size_of::<Park>() <= SIZE_MAX && size_of::<Reserve>() <= SIZE_MAX && size_of::<ConfirmNext>() <= SIZE_MAX);
     assert!(size_of::<Ring>() <= SIZE_MAX && size_of::<Rehabilitate>() <= SIZE_MAX && size_of::<Repark>() <= SIZE_MAX);
     assert!(size_of::<Accept>() <= SIZE_MAX && size_of::<CheckIds>() <= SIZE_MAX && size_of::<Hold>() <= SIZE_MAX);

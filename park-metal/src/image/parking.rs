@@ -149,8 +149,7 @@ pub(crate) fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
         tr: TSS_SELECTOR,
         cr0: this_cpu().read(Register::Cr0)?,
         cr4: this_cpu().read(Register::Cr4)?,
-        // It is jumped to, not called: with the place of a return address, as the System V ABI has it.
-        rsp: area.stack_top() - 8,
+        rsp: area.stack_top(),
         rip: woken as *const () as u64,
         arg: address_of(parked),
     };

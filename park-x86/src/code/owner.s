@@ -81,6 +81,7 @@ park_owner_text_start:
     mov     cr4, rax
     mov     rdi, [r15 + {FRAME_ARG}]
     xor     ebp, ebp                        # end of the frame chain
+    push    0                               # no return address: RSP as behind a CALL, for compiled code
     jmp     qword ptr [r15 + {FRAME_RIP}]
 
 # ---- handlers of the early table: on the interrupted stack, R15 = frame, return with the CS they were given ----
