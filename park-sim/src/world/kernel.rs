@@ -185,7 +185,7 @@ impl Kernel {
             return Ok(tables.cr3(pml4));
         }
         let pml5 = tables.table()?;
-        tables.hang(pml5, pml4, self.base >> 48 & 511)?;
+        tables.hang(pml5, pml4, self.base)?;
         if self.base >> 48 & 511 != 0 {
             tables.hang(pml5, pml4, 0)?;
         }
