@@ -223,7 +223,8 @@ impl Machine {
                 phys < line.saturating_add(size) && line < phys.saturating_add(len)
             };
             let hit = overlaps(smallest.next_power_of_two());
-            if !hit && !(overlaps(largest.next_power_of_two()) && self.knob::<NearStoreWakes>() == NearStoreWakes::Yes) {
+            let near = !hit && overlaps(largest.next_power_of_two());
+            if !(hit || (near && self.knob::<NearStoreWakes>() == NearStoreWakes::Yes)) {
                 continue;
             }
             if monitor.deaf || (hit && self.store_is_lost()) {
@@ -286,10 +287,8 @@ impl Machine {
 
     /// A page-table independent read for the model's own use, as a CPU's implicit access.
     pub(crate) fn read_descriptor_bytes(&mut self, c: usize, linear: u64, size: u8) -> Exec<u64> {
-        if self.cpus[c].code_bits == 64 || self.cpus[c].long_mode() {
-            if !self.canonical(c, linear) {
-                return Err(GP0);
-            }
+        if self.cpus[c].long_mode() && !self.canonical(c, linear) {
+            return Err(GP0);
         }
         self.read_linear(c, linear, size, AccessKind::Descriptor)
     }

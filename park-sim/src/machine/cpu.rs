@@ -158,7 +158,23 @@ pub(crate) struct FetchPage {
     pub(crate) linear_page: u64,
     pub(crate) generation: u64,
     pub(crate) frame: u32,
+    /// The page of decoded code, 0 = none yet.
+    pub(crate) code: u32,
     pub(crate) phys: u64,
+}
+
+/// Shortcuts for data accesses, by page and direction.
+pub(crate) const DATA_SHORTCUTS: usize = 8;
+
+/// The shortcut from a linear page to where a read or write of it goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DataPage {
+    pub(crate) linear_page: u64,
+    pub(crate) generation: u64,
+    pub(crate) phys: u64,
+    pub(crate) frame: u32,
+    pub(crate) uncached: bool,
+    pub(crate) write_back: bool,
 }
 
 /// One logical processor.
@@ -234,6 +250,7 @@ pub struct Cpu {
     pub(crate) tlb: Tlb,
     pub(crate) stores: StoreBuffer,
     pub(crate) fetch: FetchPage,
+    pub(crate) data: [DataPage; DATA_SHORTCUTS],
     /// The boundary has something to look at.
     pub(crate) attention: bool,
     /// Bits of the current code: 16, 32, 64.
@@ -354,7 +371,7 @@ impl Cpu {
     /// Recomputes what derives from CR0, EFER and CS.
     pub(crate) fn refresh_mode(&mut self) {
         let cs = self.segs[Seg::Cs as usize];
-        self.code_bits = if self.cr0 & cr0::PE == 0 {
+        let bits = if self.cr0 & cr0::PE == 0 {
             16
         } else if self.long_mode() && cs.attr & Segment::LONG != 0 {
             64
@@ -363,7 +380,16 @@ impl Cpu {
         } else {
             16
         };
-        self.fetch.generation = 0;
+        if bits != self.code_bits {
+            self.code_bits = bits;
+            self.forget_shortcuts();
+        }
+    }
+
+    /// Something that decides translations changed: look everything up anew.
+    #[inline]
+    pub(crate) const fn forget_shortcuts(&mut self) {
+        self.tlb.generation += 1;
     }
 
     #[inline]

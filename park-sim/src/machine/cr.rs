@@ -89,7 +89,7 @@ impl Machine {
                 (false, false) => cpu.tlb.flush_all(),
             }
         }
-        cpu.fetch.generation = 0;
+        cpu.forget_shortcuts();
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Machine {
         if flush {
             cpu.tlb.flush_all();
         }
-        cpu.fetch.generation = 0;
+        cpu.forget_shortcuts();
         cpu.attention = true;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use iced_x86::{Decoder, DecoderOptions};
 
-use super::op::Op;
+use super::op::{Kind, Op};
 
 /// Longest instruction (S:2.3.11 vol 2).
 pub(crate) const MAX_INSTRUCTION: usize = 15;
@@ -21,11 +21,19 @@ struct CodePage {
 pub(crate) struct CodeCache {
     by_frame: Vec<u32>,
     pages: Vec<CodePage>,
+    uncached: Op,
+}
+
+/// Where a decoded instruction lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpRef {
+    page: u32,
+    slot: u16,
 }
 
 impl CodeCache {
     pub(crate) fn new(frames: usize) -> Self {
-        Self { by_frame: vec![0; frames], pages: Vec::new() }
+        Self { by_frame: vec![0; frames], pages: Vec::new(), uncached: Op::plain(Kind::Nop) }
     }
 
     #[inline]
@@ -33,31 +41,50 @@ impl CodeCache {
         self.by_frame.get(frame as usize).copied().unwrap_or(0) != 0
     }
 
-    #[inline]
-    pub(crate) fn get(&self, frame: u32, bits: u8, offset: usize) -> Option<&Op> {
-        let page = self.by_frame.get(frame as usize).copied().unwrap_or(0);
-        let page = self.pages.get((page as usize).wrapping_sub(1))?;
-        if page.bits != bits {
-            return None;
-        }
-        let slot = page.slots[offset & 0xfff];
-        page.ops.get(usize::from(slot).wrapping_sub(1))
+    /// The code page of a frame, 0 while there is none; never changes once it is not 0.
+    pub(crate) fn page_of(&self, frame: u32) -> u32 {
+        self.by_frame.get(frame as usize).copied().unwrap_or(0)
     }
 
-    pub(crate) fn insert(&mut self, frame: u32, bits: u8, offset: usize, op: Op) {
-        let Some(entry) = self.by_frame.get_mut(frame as usize) else { return };
+    #[inline]
+    pub(crate) fn find(&self, number: u32, bits: u8, offset: usize) -> Option<OpRef> {
+        let page = self.pages.get((number as usize).wrapping_sub(1))?;
+        let slot = page.slots[offset & 0xfff];
+        (page.bits == bits && slot != 0).then_some(OpRef { page: number, slot })
+    }
+
+    #[inline]
+    pub(crate) fn op(&self, at: OpRef) -> Op {
+        let page = self.pages.get((at.page as usize).wrapping_sub(1));
+        match page.and_then(|page| page.ops.get(usize::from(at.slot).wrapping_sub(1))) {
+            Some(op) => *op,
+            None => self.uncached,
+        }
+    }
+
+    /// Keeps an op that no frame holds whole.
+    pub(crate) fn keep_uncached(&mut self, op: Op) -> OpRef {
+        self.uncached = op;
+        OpRef { page: 0, slot: 0 }
+    }
+
+    pub(crate) fn insert(&mut self, frame: u32, bits: u8, offset: usize, op: Op) -> OpRef {
+        let Some(entry) = self.by_frame.get_mut(frame as usize) else { return self.keep_uncached(op) };
         if *entry == 0 {
             self.pages.push(CodePage { bits, slots: Box::new([0; 4096]), ops: Vec::new() });
             *entry = self.pages.len() as u32;
         }
-        let Some(page) = self.pages.get_mut(*entry as usize - 1) else { return };
+        let number = *entry;
+        let Some(page) = self.pages.get_mut(number as usize - 1) else { return self.keep_uncached(op) };
         if page.bits != bits || page.ops.len() >= OPS_PER_FRAME {
             page.bits = bits;
             page.slots.fill(0);
             page.ops.clear();
         }
         page.ops.push(op);
-        page.slots[offset & 0xfff] = page.ops.len() as u16;
+        let slot = page.ops.len() as u16;
+        page.slots[offset & 0xfff] = slot;
+        OpRef { page: number, slot }
     }
 
     /// Forgets what overlaps `len` bytes written at `offset`.

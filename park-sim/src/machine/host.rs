@@ -299,8 +299,9 @@ impl Machine {
         let cpu = cpu.min(self.cpus.len() - 1);
         self.cpus[cpu].next_rip = self.cpus[cpu].rip;
         let op = Op::plain(kind);
-        let result: Exec<Outcome> = self.execute(cpu, &op);
-        self.host(cpu, result).map(|_| ())
+        let result = self.execute(cpu, &op);
+        self.outcome = Outcome::Executed;
+        self.host(cpu, result)
     }
 
     /// Sends an IPI from `cpu` by its ICR: one WRMSR in x2APIC mode, else two stores to the memory-mapped registers at their physical address.

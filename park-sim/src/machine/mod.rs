@@ -81,6 +81,8 @@ pub struct Machine {
     /// The last records, if configured.
     pub trace: Trace,
     knobs_read: core::cell::Cell<KnobSet>,
+    /// What the current step reports, if not "executed".
+    outcome: Outcome,
     stop: Option<Stop>,
     reset: Option<ResetCause>,
     steps: u64,
@@ -114,6 +116,7 @@ impl Machine {
             breaches: Breaches::default(),
             trace: Trace::new(config.trace_records),
             knobs_read: core::cell::Cell::default(),
+            outcome: Outcome::Executed,
             stop: None,
             reset: None,
             steps: 0,
@@ -166,7 +169,7 @@ impl Machine {
         let last = self.cpus.len() - 1;
         let cpu = &mut self.cpus[cpu.min(last)];
         cpu.attention = true;
-        cpu.fetch.generation = 0;
+        cpu.forget_shortcuts();
         cpu
     }
 

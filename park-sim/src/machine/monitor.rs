@@ -1,6 +1,6 @@
 //! Arming the monitor and waiting on it (S:8.10; ISA Extensions for UMONITOR; A: MONITORX).
 
-use super::activity::{Activity, Outcome};
+use super::activity::Activity;
 use super::bits::flags;
 use super::breach::AccessKind;
 use super::config::Vendor;
@@ -90,7 +90,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn wait_op(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    pub(crate) fn wait_op(&mut self, c: usize, op: &Op) -> Exec<()> {
         if !self.monitor_exists(c, op.kind) {
             return Err(UD);
         }
@@ -147,7 +147,7 @@ impl Machine {
         cpu.activity = activity;
         cpu.rip = cpu.next_rip;
         cpu.attention = true;
-        Ok(Outcome::Executed)
+        Ok(())
     }
 
     fn set_deadline(&mut self, c: usize, op: &Op, rcx: u64) {

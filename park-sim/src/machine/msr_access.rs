@@ -2,7 +2,7 @@
 
 use super::config::Vendor;
 use super::fault::{Exec, GP0, Trap};
-use super::mc::MCIP;
+use super::mc::{EIPV, LMCE_S, MCIP, RIPV};
 use super::msr::{self, MAX_MC_BANKS, num};
 use super::rules::Rule;
 use super::{Machine, cpu::Seg};
@@ -14,6 +14,8 @@ const MCG_LMCE_P: u64 = 1 << 27;
 /// IA32_FEATURE_CONTROL: lock, LMCE_ON (S:Table 35-2).
 const FEATURE_LOCK: u64 = 1 << 0;
 const FEATURE_LMCE: u64 = 1 << 20;
+/// What IA32_MCG_STATUS holds.
+const MCG_STATUS_BITS: u64 = RIPV | EIPV | MCIP | LMCE_S;
 /// HWCR.McStatusWrEn and .SMMLOCK (PPR).
 const HWCR_MC_STATUS_WRITE: u64 = 1 << 18;
 const HWCR_SMM_LOCK: u64 = 1 << 0;
@@ -162,12 +164,13 @@ impl Machine {
         let old = self.cpus[c].msr.stored(number);
         let mut value = value;
         match number {
-            num::MCG_STATUS if self.config.vendor == Vendor::Intel => {
-                if value != 0 && self.rules.on(Rule::McgStatusTakesZeroOnly) {
+            num::MCG_STATUS => {
+                let intel = self.config.vendor == Vendor::Intel;
+                if intel && value != 0 && self.rules.on(Rule::McgStatusTakesZeroOnly) {
                     return Err(GP0);
                 }
+                value &= MCG_STATUS_BITS;
             }
-            num::MCG_STATUS => value &= 0x7 | MCIP,
             num::MCG_EXT_CTL => {
                 let needed = FEATURE_LOCK | FEATURE_LMCE;
                 if self.cpus[c].msr.feature_control() & needed != needed {
@@ -175,12 +178,8 @@ impl Machine {
                 }
             }
             num::FEATURE_CONTROL if old & FEATURE_LOCK != 0 => return Err(GP0),
-            num::PAT => {
-                // Types 2 and 3 do not exist (S:Table 11-10).
-                if (0..8u32).any(|n| !matches!((value >> (8 * n)) & 0xff, 0 | 1 | 4..=7)) {
-                    return Err(GP0);
-                }
-            }
+            // Types 2 and 3 do not exist (S:Table 11-10).
+            num::PAT if (0..8u32).any(|n| !matches!((value >> (8 * n)) & 0xff, 0 | 1 | 4..=7)) => return Err(GP0),
             num::VM_CR => {
                 if value & !def.writable != 0 || (value & VM_CR_SVMDIS != 0 && self.cpus[c].efer & super::bits::efer::SVME != 0) {
                     return Err(GP0);
@@ -191,11 +190,7 @@ impl Machine {
                 }
             }
             num::HWCR => value |= old & HWCR_SMM_LOCK,
-            num::TSC_DEADLINE => {
-                if !self.features.tsc_deadline {
-                    return Err(GP0);
-                }
-            }
+            num::TSC_DEADLINE if !self.features.tsc_deadline => return Err(GP0),
             num::MISC_ENABLE => value = (value & def.writable) | (old & !def.writable),
             num::RTIT_OUTPUT_BASE if self.cpus[c].msr.rtit_ctl() & 1 != 0 => return Err(GP0),
             _ => {}
@@ -206,7 +201,7 @@ impl Machine {
         self.cpus[c].msr.store(number, value);
         if number == num::PAT || number == num::MTRR_DEF_TYPE {
             // Cached translations carry the old type until flushed (S:11.12.4).
-            self.cpus[c].fetch.generation = 0;
+            self.cpus[c].forget_shortcuts();
         }
         Ok(())
     }

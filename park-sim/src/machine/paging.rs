@@ -3,6 +3,7 @@
 use super::bits::{cr0, cr4, efer, flags, vector};
 use super::breach::AccessKind;
 use super::config::TlbMode;
+use super::cpu::DataPage;
 use super::fault::{Exec, GP0, Trap, fault_with};
 use super::memory::NO_FRAME;
 use super::rules::Rule;
@@ -85,12 +86,24 @@ impl Machine {
     #[inline]
     pub(crate) fn translate(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Place> {
         let cpu = &mut self.cpus[c];
+        let shortcut = ((linear >> 12) as usize & 3) | if dir == Dir::Write { 4 } else { 0 };
+        let known = &cpu.data[shortcut];
+        if known.generation == cpu.tlb.generation && known.linear_page == linear >> 12 && dir != Dir::Fetch {
+            let phys = known.phys | (linear & 0xfff);
+            return Ok(Place { phys, frame: known.frame, uncached: known.uncached, write_back: known.write_back });
+        }
+        self.translate_slowly(c, linear, dir, kind, shortcut)
+    }
+
+    fn translate_slowly(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind, shortcut: usize) -> Exec<Place> {
+        let cpu = &mut self.cpus[c];
         if !cpu.paging() {
             let phys = linear & 0xffff_ffff;
             let (write_back, uncached) = self.cache_state(c);
             return Ok(Place { phys, frame: self.memory.frame_of(phys), uncached, write_back });
         }
-        if self.config.tlb == TlbMode::EvictAlways || !self.rules.on(Rule::TlbServesStale) {
+        let short_lived = self.config.tlb == TlbMode::EvictAlways || !self.rules.on(Rule::TlbServesStale);
+        if short_lived {
             cpu.tlb.evict(Evict::All);
         }
         let pcid = cpu.pcid();
@@ -100,7 +113,15 @@ impl Machine {
             _ => self.walk(c, linear, dir, kind)?,
         };
         let phys = entry.phys | (linear & entry.mask);
-        Ok(Place { phys, frame: self.memory.frame_of(phys), uncached: entry.perms.uncached, write_back: entry.perms.write_back })
+        let frame = self.memory.frame_of(phys);
+        let Perms { uncached, write_back, user, .. } = entry.perms;
+        let cpu = &mut self.cpus[c];
+        // Rights to user pages and keyed pages change without a flush (RFLAGS.AC, IA32_PKRS).
+        if dir != Dir::Fetch && !short_lived && !user && cpu.cr4 & cr4::PKS == 0 {
+            let generation = cpu.tlb.generation;
+            cpu.data[shortcut] = DataPage { linear_page: linear >> 12, generation, phys: phys & !0xfff, frame, uncached, write_back };
+        }
+        Ok(Place { phys, frame, uncached, write_back })
     }
 
     /// Checks a supervisor access against a translation's permissions (S:4.6.1).
@@ -115,7 +136,7 @@ impl Machine {
             Dir::Read | Dir::Write => {
                 let write_refused = dir == Dir::Write
                     && !perms.write
-                    && (cpu.cr0 & cr0::WP != 0 || perms.user && cpu.cr0 & cr0::WP != 0)
+                    && cpu.cr0 & cr0::WP != 0
                     && self.rules.on(Rule::WpFaults);
                 // Implicit accesses ignore AC (S:4.6.1).
                 let implicit = matches!(kind, AccessKind::Descriptor | AccessKind::DescriptorWrite);
@@ -171,7 +192,7 @@ impl Machine {
                 return Err(self.page_fault(c, linear, 0, dir));
             }
             let is_leaf = level == 1 || (entry & pte::LARGE != 0 && level <= 3);
-            let large_bits = if is_leaf && level > 1 { (1u64 << shift) - 1 & !0x1fff } else { 0 };
+            let large_bits = if is_leaf && level > 1 { ((1u64 << shift) - 1) & !0x1fff } else { 0 };
             let reserved = entry & too_high != 0
                 || (entry & pte::NO_EXECUTE != 0 && !no_execute_enabled)
                 || (entry & pte::LARGE != 0 && level >= 4)

@@ -115,6 +115,7 @@ impl Cpu {
             tlb: tlb::Tlb::new(),
             stores: store_buffer::StoreBuffer::default(),
             fetch: Default::default(),
+            data: Default::default(),
             attention: true,
             code_bits: 16,
             fault_linear: 0,

@@ -3,7 +3,7 @@
 use super::activity::{Activity, Outcome};
 use super::bits::flags;
 use super::breach::AccessKind;
-use super::decode::{self, DecodeError, MAX_INSTRUCTION};
+use super::decode::{self, DecodeError, MAX_INSTRUCTION, OpRef};
 use super::fault::{Exec, Trap, UD};
 use super::interrupt::Source;
 use super::memory::NO_FRAME;
@@ -41,11 +41,14 @@ impl Machine {
             }
         }
         let result = match self.fetch(c) {
-            Ok(op) => self.run_op(c, &op),
+            Ok(at) => {
+                let op = self.memory.code.op(at);
+                self.run_op(c, &op)
+            }
             Err(trap) => Err(trap),
         };
         match result {
-            Ok(outcome) => outcome,
+            Ok(()) => core::mem::replace(&mut self.outcome, Outcome::Executed),
             Err(Trap::Fault(fault)) => {
                 // A fault on an instruction in the STI or MOV SS shadow ends the shadow.
                 self.raise(c, fault, Source::Fault)
@@ -58,7 +61,7 @@ impl Machine {
     }
 
     #[inline]
-    fn run_op(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    fn run_op(&mut self, c: usize, op: &Op) -> Exec<()> {
         let cpu = &mut self.cpus[c];
         let wrap = if cpu.code_bits == 64 { u64::MAX } else { 0xffff_ffff };
         cpu.next_rip = cpu.rip.wrapping_add(u64::from(op.len)) & wrap;
@@ -66,13 +69,13 @@ impl Machine {
         if cpu.wait_for_endbranch {
             self.check_endbranch(c, op.kind == Kind::Endbr64)?;
         }
-        let outcome = self.execute(c, op)?;
+        self.execute(c, op)?;
         let cpu = &mut self.cpus[c];
         cpu.instructions += 1;
         if traps != 0 {
             self.after_trapping(c, traps);
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// After an instruction that began with TF or RF set (S:17.3.1.4, S:17.3.1.1).
@@ -129,15 +132,15 @@ impl Machine {
 
     /// The instruction at RIP, from the cache of decoded code where possible.
     #[inline]
-    fn fetch(&mut self, c: usize) -> Exec<Op> {
+    fn fetch(&mut self, c: usize) -> Exec<OpRef> {
         let cpu = &self.cpus[c];
         let bits = cpu.code_bits;
         let linear = if bits == 64 { cpu.rip } else { self.linear_fetch(c)? };
         let cpu = &self.cpus[c];
         let shortcut = cpu.fetch;
         let offset = (linear & 0xfff) as usize;
-        let (frame, page) = if shortcut.generation == cpu.tlb.generation && shortcut.linear_page == linear >> 12 {
-            (shortcut.frame, shortcut.phys)
+        let (frame, code, page) = if shortcut.generation == cpu.tlb.generation && shortcut.linear_page == linear >> 12 {
+            (shortcut.frame, shortcut.code, shortcut.phys)
         } else {
             self.fetch_page(c, linear)?
         };
@@ -146,8 +149,8 @@ impl Machine {
             // Self-modifying code sees its own stores (S:8.1.3).
             self.drain_all(c);
         }
-        if let Some(op) = self.memory.code.get(frame, bits, offset) {
-            return Ok(*op);
+        if let Some(at) = self.memory.code.find(code, bits, offset) {
+            return Ok(at);
         }
         self.decode_at(c, frame, linear, bits)
     }
@@ -162,22 +165,24 @@ impl Machine {
     }
 
     #[cold]
-    fn fetch_page(&mut self, c: usize, linear: u64) -> Exec<(u32, u64)> {
+    fn fetch_page(&mut self, c: usize, linear: u64) -> Exec<(u32, u32, u64)> {
         if self.cpus[c].code_bits == 64 && !self.canonical(c, linear) {
             return Err(super::fault::GP0);
         }
         self.lass(c, linear, Dir::Fetch, AccessKind::Fetch)?;
         let Place { phys, frame, .. } = self.translate(c, linear, Dir::Fetch, AccessKind::Fetch)?;
+        let code = self.memory.code.page_of(frame);
         let cpu = &mut self.cpus[c];
+        cpu.fetch.code = code;
         cpu.fetch.linear_page = linear >> 12;
         cpu.fetch.frame = frame;
         cpu.fetch.phys = phys & !0xfff;
         cpu.fetch.generation = cpu.tlb.generation;
-        Ok((frame, phys & !0xfff))
+        Ok((frame, code, phys & !0xfff))
     }
 
     #[cold]
-    fn decode_at(&mut self, c: usize, frame: u32, linear: u64, bits: u8) -> Exec<Op> {
+    fn decode_at(&mut self, c: usize, frame: u32, linear: u64, bits: u8) -> Exec<OpRef> {
         let offset = (linear & 0xfff) as usize;
         let mut bytes = [0xff; MAX_INSTRUCTION];
         let here = (4096 - offset).min(MAX_INSTRUCTION);
@@ -188,17 +193,16 @@ impl Machine {
         }
         match decode::decode(bytes.get(..here).unwrap_or(&[]), bits) {
             Ok(op) => {
-                if frame != NO_FRAME {
-                    self.memory.code.insert(frame, bits, offset, op);
-                }
-                Ok(op)
+                let at = self.memory.code.insert(frame, bits, offset, op);
+                self.cpus[c].fetch.code = self.memory.code.page_of(frame);
+                Ok(at)
             }
             Err(DecodeError::Invalid) => Err(UD),
             Err(DecodeError::NeedMore) => {
                 // The rest lies in the next page. The fetch shortcut stays on this one.
                 let next = linear.wrapping_add(here as u64);
                 let shortcut = self.cpus[c].fetch;
-                let (second, page) = self.fetch_page(c, next)?;
+                let (second, _, page) = self.fetch_page(c, next)?;
                 self.cpus[c].fetch = shortcut;
                 self.check_tag(c, second, page, AccessKind::Fetch);
                 if self.cpus[c].stores.touches(second) {
@@ -210,7 +214,8 @@ impl Machine {
                         to.copy_from_slice(from);
                     }
                 }
-                decode::decode(&bytes, bits).map_err(|_| UD)
+                let op = decode::decode(&bytes, bits).map_err(|_| UD)?;
+                Ok(self.memory.code.keep_uncached(op))
             }
         }
     }

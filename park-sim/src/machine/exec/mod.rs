@@ -9,7 +9,6 @@ mod string;
 mod system;
 mod wide;
 
-use super::activity::Outcome;
 use super::breach::AccessKind;
 use super::cpu::Gpr;
 use super::fault::{Exec, Trap, UD};
@@ -156,9 +155,10 @@ impl Machine {
         }
     }
 
-    /// Executes `op`; RIP moves to `next_rip` on success.
+    /// Executes `op`; RIP moves to `next_rip` on success. What a step reports other than "executed" goes to `self.outcome`: a wide return value
+    /// costs as much as the instruction.
     #[inline]
-    pub(crate) fn execute(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    pub(crate) fn execute(&mut self, c: usize, op: &Op) -> Exec<()> {
         let size = op.size;
         match op.kind {
             K::Mov => {
@@ -229,6 +229,6 @@ impl Machine {
         }
         let cpu = &mut self.cpus[c];
         cpu.rip = cpu.next_rip;
-        Ok(Outcome::Executed)
+        Ok(())
     }
 }

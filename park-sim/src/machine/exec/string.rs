@@ -1,7 +1,6 @@
 //! String instructions, one element per step, so that events can come between elements (S: vol 1 7.3.9.3).
 
 use super::super::Machine;
-use super::super::activity::Outcome;
 use super::super::bits::flags;
 use super::super::breach::AccessKind;
 use super::super::cpu::{Gpr, Seg};
@@ -10,13 +9,13 @@ use super::super::op::{Kind as K, Op, REP, REPNE};
 use super::mask;
 
 impl Machine {
-    pub(crate) fn string(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    pub(crate) fn string(&mut self, c: usize, op: &Op) -> Exec<()> {
         let repeated = op.prefixes & (REP | REPNE) != 0;
         let width = op.addr_size;
         if repeated && self.cpus[c].reg(Gpr::Rcx) & mask(width) == 0 {
             let cpu = &mut self.cpus[c];
             cpu.rip = cpu.next_rip;
-            return Ok(Outcome::Executed);
+            return Ok(());
         }
         let size = op.size;
         let (rsi, rdi) = (self.cpus[c].reg(Gpr::Rsi) & mask(width), self.cpus[c].reg(Gpr::Rdi) & mask(width));
@@ -59,6 +58,6 @@ impl Machine {
             let cpu = &mut self.cpus[c];
             cpu.rip = cpu.next_rip;
         }
-        Ok(Outcome::Executed)
+        Ok(())
     }
 }

@@ -21,13 +21,13 @@ const PORT_APM: u16 = 0xb2;
 const XINUSE_TILES: u64 = 0x60000;
 
 impl Machine {
-    fn finish(&mut self, c: usize) -> Exec<Outcome> {
+    fn finish(&mut self, c: usize) -> Exec<()> {
         let cpu = &mut self.cpus[c];
         cpu.rip = cpu.next_rip;
-        Ok(Outcome::Executed)
+        Ok(())
     }
 
-    pub(crate) fn system(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    pub(crate) fn system(&mut self, c: usize, op: &Op) -> Exec<()> {
         match op.kind {
             K::Hlt => {
                 let cpu = &mut self.cpus[c];
@@ -140,7 +140,7 @@ impl Machine {
                 let cpu = &mut self.cpus[c];
                 let pcid = cpu.pcid();
                 cpu.tlb.flush_page(linear, pcid);
-                cpu.fetch.generation = 0;
+                cpu.forget_shortcuts();
             }
             K::Invpcid => self.invpcid(c, op)?,
             K::Wbinvd | K::Wbnoinvd => {
@@ -213,7 +213,7 @@ impl Machine {
     }
 
     /// INT n and INT3 push the RIP behind themselves (S:6.12.1.2).
-    fn software_interrupt(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    fn software_interrupt(&mut self, c: usize, op: &Op) -> Exec<()> {
         let (number, source) = match op.kind {
             K::Int => (op.imm as u8, Source::Software),
             K::Int3 => (vector::BP, Source::Software),
@@ -226,7 +226,8 @@ impl Machine {
         if self.stop.is_some() {
             self.cpus[c].rip = before;
         }
-        Ok(outcome)
+        self.outcome = outcome;
+        Ok(())
     }
 
     fn control(&mut self, c: usize, op: &Op) -> Exec<()> {
@@ -372,7 +373,7 @@ impl Machine {
             2 => tlb.evict(Evict::All),
             _ => tlb.flush_not_global(),
         }
-        self.cpus[c].fetch.generation = 0;
+        self.cpus[c].forget_shortcuts();
         Ok(())
     }
 
@@ -437,7 +438,7 @@ impl Machine {
         Ok(())
     }
 
-    fn port_out(&mut self, c: usize, op: &Op) -> Exec<Outcome> {
+    fn port_out(&mut self, c: usize, op: &Op) -> Exec<()> {
         let port = match op.dst {
             Opnd::Imm => op.imm as u16 & 0xff,
             _ => self.cpus[c].reg(Gpr::Rdx) as u16,
@@ -452,7 +453,8 @@ impl Machine {
         }
         let cpu = &mut self.cpus[c];
         cpu.rip = cpu.next_rip;
-        Ok(Outcome::Out { port, value })
+        self.outcome = Outcome::Out { port, value };
+        Ok(())
     }
 
     /// A write breakpoint check for read-modify-write operands.
