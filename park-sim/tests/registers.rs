@@ -8,7 +8,7 @@ use park_sim::world::{DEFAULT_LOT, FrameKind, KERNEL_CS, ParkRequest, World};
 use park_x86::features::Features;
 use park_x86::registers::control::Cr4;
 use park_x86::registers::msr;
-use park_x86::state::{Holds, Moment, Row, StateRegister, TABLE};
+use park_x86::state::{CR0_IN_LOT, Holds, Moment, Row, StateRegister, TABLE};
 
 /// Which CPU parks.
 const CPU: usize = 1;
@@ -93,7 +93,7 @@ fn check(world: &mut World, row: &Row, moment: Moment) -> bool {
         Holds::OfFrame("root") => assert_eq!(found, kernel.root, "{what}"),
         Holds::OfFrame("cs") => assert_eq!(found, KERNEL_CS.into(), "{what}"),
         Holds::OfFrame("ss") => assert_eq!(found, KERNEL_SS, "{what}"),
-        Holds::OfFrame("cr0") => assert_eq!(found, world.machine.cpu(0).cr0, "{what}: as on the waking CPU"),
+        Holds::OfFrame("cr0") => assert_eq!(found, CR0_IN_LOT.bits(), "{what}: `World::entry` keeps it"),
         Holds::OfFrame("cr4") => assert_eq!(found, world.machine.cpu(0).cr4, "{what}: as on the waking CPU"),
         Holds::OfFrame("gdt") => assert_eq!(found, kernel.tables()[0].0, "{what}"),
         Holds::OfFrame("idt") => assert_eq!(found, kernel.tables()[1].0, "{what}"),
