@@ -5,7 +5,7 @@ use park_core::op::{Bay, Publish};
 use park_core::{Mechanism, PhysAddr};
 use park_sim::machine::{Event, EventKind, HostReg, MachineConfig, Seg};
 use park_sim::world::{DEFAULT_LOT, FrameKind, KERNEL_CS, ParkRequest, World};
-use park_x86::features::Features;
+use park_x86::features::{FeatureSet, Features};
 use park_x86::registers::control::Cr4;
 use park_x86::registers::msr;
 use park_x86::state::{CR0_IN_LOT, Holds, Moment, Row, StateRegister, TABLE};
@@ -32,7 +32,9 @@ fn world(mechanism: Mechanism, levels: PagingLevels) -> (World, Bay) {
     world.build_lot(DEFAULT_LOT, 2).expect("a lot");
     // A kernel with more in its registers than a simulated one has by itself.
     world.machine.write_reg(CPU, HostReg::Dr(7), 0x455).expect("a breakpoint");
-    world.machine.write_reg(CPU, HostReg::Msr(msr::SPEC_CTRL), 1).expect("IBRS");
+    if features.has(FeatureSet::SPEC_CTRL) {
+        world.machine.write_reg(CPU, HostReg::Msr(msr::SPEC_CTRL), 1).expect("IBRS");
+    }
     let request = ParkRequest::new(CPU, mechanism, orders.wait_flags, orders.mwait_hint, orders.steps());
     let bay = world.park(0, request).expect("parked");
     world.run(500).expect("waits");
