@@ -1,0 +1,183 @@
+//! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
+
+use crate::exit::Failure;
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// The version, with the commit where it is known.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PARK_COMMIT"), ")");
+
+/// The seed of a run that is given none.
+pub const DEFAULT_SEED: u64 = 1;
+/// Seconds that a command may take unless told otherwise.
+pub const DEFAULT_DEADLINE_S: u64 = 600;
+
+/// Take an x86 CPU away from an operating system, hold it safely, give it back: look at it in software.
+#[derive(Parser, Clone, PartialEq, Eq, Debug)]
+#[command(name = "park", version = VERSION, color = ColorChoice::Never, disable_help_subcommand = true)]
+#[command(after_help = "Examples:
+  park                                         what becomes of this machine's CPUs in a kexec
+  park sim --list                              the scenarios that are built in
+  park sim linux-hlt-kexec-nmi --without nmi   the same, but nothing disturbs the CPU
+
+Exit codes: 0 as asked, 1 a verdict other than expected, 2 wrong usage or input, 3 a needed tool is missing,
+4 the deadline passed or the simulator can't go on.")]
+pub struct Arguments {
+    /// What to do; `demo` if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Play the kexec of a machine like this one twice: parked Linux's way, and park's
+    #[command(after_help = "Example:
+  park demo --seed 7")]
+    Demo(DemoArguments),
+    /// Run a scenario in the simulator
+    #[command(after_help = "Examples:
+  park sim linux-mwait-kexec --trace           every step until the CPU dies
+  park sim linux-mwait-kexec --mechanism hlt   the same machine, parked in a lot
+  park sim lot-hlt --knob all=all              every value of every undocumented cell that the run asks for
+  park sim mine.toml --knob nmi-depth=2 --json
+
+A name that contains `/` or ends in `.toml` is a file; docs/scenario.md says what stands in one.
+With `--json` one document of schema park.sim/1 is printed; `--trace` then adds its lines to the document.")]
+    Sim(SimArguments),
+}
+
+/// Arguments of `park demo`.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug, Default)]
+pub struct DemoArguments {
+    /// Draws the schedule and the moments at which events happen [default: 1]
+    #[arg(long, value_name = "N", value_parser = number)]
+    pub seed: Option<u64>,
+    /// Print one JSON document of schema park.demo/1
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `park sim`.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug, Default)]
+pub struct SimArguments {
+    /// A scenario that is built in, or a file
+    #[arg(value_name = "NAME|FILE.toml", required_unless_present = "list")]
+    pub scenario: Option<String>,
+    /// List the scenarios that are built in
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "knob", "without", "mechanism", "trace", "deadline_s"])]
+    pub list: bool,
+    /// Draws the schedule and the moments at which events happen, never knobs [default: 1]
+    #[arg(long, value_name = "N", value_parser = number)]
+    pub seed: Option<u64>,
+    /// Choose a value for an undocumented cell, or run every value with K=all; all=all varies each that the run asks for, one at a time
+    #[arg(long, value_name = "K=V|all")]
+    pub knob: Vec<String>,
+    /// Leave an event out; the run should then lead to what the scenario says of its deadly event
+    #[arg(long, value_name = "EVENT")]
+    pub without: Option<String>,
+    /// Park by this mechanism of the lot instead of the scenario's parkers
+    #[arg(long, value_name = "M")]
+    pub mechanism: Option<String>,
+    /// Print what happened, step by step, to standard output
+    #[arg(long)]
+    pub trace: bool,
+    /// Print one JSON document of schema park.sim/1, or park.scenarios/1 with --list
+    #[arg(long)]
+    pub json: bool,
+    /// Give up after so many seconds [default: 600]
+    #[arg(long, value_name = "N", value_parser = number)]
+    pub deadline_s: Option<u64>,
+}
+
+/// What the command line asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A command.
+    Run(Command),
+    /// A text: help or the version.
+    Print(String),
+}
+
+/// Reads a command line, program name first.
+///
+/// # Errors
+/// [`Failure::Input`] in one sentence that names the argument.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure> {
+    let parsed =
+        Arguments::command().try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches));
+    match parsed {
+        Ok(arguments) => Ok(Asked::Run(arguments.command.unwrap_or(Command::Demo(DemoArguments::default())))),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Asked::Print(error.render().to_string()))
+        }
+        Err(error) => Err(Failure::Input(sentence(&error.render().to_string()))),
+    }
+}
+
+/// The first paragraph of clap's message, as one line; usage and tips go, `--help` has them.
+fn sentence(message: &str) -> String {
+    let paragraph: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let line = paragraph.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    format!("{line}; `park --help` says what there is")
+}
+
+/// A whole number, decimal or with 0x hexadecimal.
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("not a whole number from 0 to {}", u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Result<Asked, Failure> {
+        read(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn clap_agrees_with_itself() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_is_the_demo() {
+        assert_eq!(of("park").ok(), of("park demo").ok());
+        let seeded = DemoArguments { seed: Some(255), json: true };
+        assert_eq!(of("park demo --seed 0xff --json").ok(), Some(Asked::Run(Command::Demo(seeded))));
+    }
+
+    #[test]
+    fn errors_are_one_line_and_name_the_argument() {
+        for (line, named) in [
+            ("park fly", "'fly'"),
+            ("park demo --seed x", "--seed"),
+            ("park demo --seed -1", "-1"),
+            ("park demo --wings", "'--wings'"),
+            ("park sim", "<NAME|FILE.toml>"),
+            ("park sim --list lot-hlt", "--list"),
+            ("park sim a b", "'b'"),
+            ("park sim lot-hlt --seed 1 --seed 2", "--seed"),
+        ] {
+            let Err(failure) = of(line) else { panic!("{line} was taken") };
+            let text = failure.to_string();
+            assert!(text.contains(named) && !text.contains('\n'), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        for line in ["park --help", "park demo --help", "park sim --help"] {
+            match of(line) {
+                Ok(Asked::Print(text)) => assert!(text.contains("Example"), "{line}: {text}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+}
