@@ -4,7 +4,9 @@
 //! platform traits over it, [`world`] kernels, a lot and CPUs that park, [`foreign`] the parkers of others.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod foreign;
 pub mod machine;
 pub mod platform;
+pub mod scenario;
 pub mod world;

@@ -312,6 +312,7 @@ impl Machine {
     }
 
     pub(crate) fn note_shutdown(&mut self, c: usize, why: &'static str) {
+        self.cpus[c].shutdown_why = Some(why);
         if self.trace.is_on() {
             let rip = self.cpus[c].rip;
             self.trace.push(TraceRecord { step: self.steps, cpu: c, rip, what: TraceWhat::Shutdown(why) });

@@ -237,6 +237,9 @@ pub struct Cpu {
     /// Times each of INIT, SIPI, NMI and #MC was taken.
     pub taken: Taken,
 
+    /// Why it last shut down, if it did since its last reset.
+    pub shutdown_why: Option<&'static str>,
+
     pub(crate) latches: Latches,
     pub(crate) shadow: Shadow,
     pub(crate) smm: Smm,

@@ -103,6 +103,7 @@ impl Cpu {
             instructions: 0,
             smi_count: 0,
             taken: Default::default(),
+            shutdown_why: None,
             latches: Latches::default(),
             shadow: Shadow::None,
             smm: Smm::default(),

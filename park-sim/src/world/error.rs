@@ -58,6 +58,12 @@ pub enum WorldError {
         /// The CPU.
         cpu: usize,
     },
+    /// A CPU does not enter VMX operation.
+    #[error("CPU {cpu} does not enter VMX operation: choose a machine that has it")]
+    NotVmx {
+        /// The CPU.
+        cpu: usize,
+    },
     /// The machine was reset while somebody still wanted to run on it.
     #[error("the machine was reset")]
     Reset,

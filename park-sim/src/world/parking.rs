@@ -1,7 +1,7 @@
 //! Parking and waking in a world: the target's sanitising, its arrival, its departure.
 
 use super::{FrameKind, TAG_LOT, Whereabouts, World, WorldError, allow};
-use crate::machine::{Activity, Event, EventKind, Gpr};
+use crate::machine::{Activity, Event, EventKind, Gpr, HostReg, Special};
 use crate::platform::OnCpu;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
 use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
@@ -27,6 +27,8 @@ pub enum HandlerKind {
     Mc,
 }
 
+/// Steps that a CPU may need from its bay into its kernel.
+const LANDING_STEPS: u64 = 4000;
 /// How many steps a CPU may need to the body of a handler.
 const HANDLER_STEPS: u64 = 256;
 
@@ -280,13 +282,67 @@ impl World {
         let before = self.kernel.witness(&self.machine, cpu).entries;
         let timing = self.timing();
         self.drive(boss, Wake::new(bay, entry, timing))?;
+        self.await_entry(boss, cpu, before)?;
+        self.leave(cpu, bay)
+    }
+
+    /// Lets a CPU that has taken its entry run until it has landed in the current kernel once more.
+    ///
+    /// # Errors
+    /// [`WorldError::NotLanded`].
+    pub fn await_landing(&mut self, boss: usize, cpu: usize) -> Result<(), WorldError> {
+        if self.machine.cpu(cpu).rip == self.kernel.code.idle {
+            return Ok(());
+        }
+        let before = self.kernel.witness(&self.machine, cpu).entries;
+        match self.let_others_run(boss, LANDING_STEPS)? {
+            _ if self.kernel.witness(&self.machine, cpu).entries > before => Ok(()),
+            _ if self.is_idle(cpu) => Ok(()),
+            _ => Err(WorldError::NotLanded { cpu }),
+        }
+    }
+
+    /// Whether a CPU is in the current kernel's idle loop.
+    #[must_use]
+    pub fn is_idle(&self, cpu: usize) -> bool {
+        let (rip, code) = (self.machine.cpu(cpu).rip, &self.kernel.code);
+        rip >= code.idle && rip < code.host
+    }
+
+    fn await_entry(&mut self, boss: usize, cpu: usize, before: u64) -> Result<(), WorldError> {
         let deadline = self.machine.tsc() + PATIENCE_TICKS;
         while self.kernel.witness(&self.machine, cpu).entries == before {
             if self.machine.tsc() > deadline || self.let_others_run(boss, 16)? == 0 {
                 return Err(WorldError::NotLanded { cpu });
             }
         }
-        self.leave(cpu, bay)
+        Ok(())
+    }
+
+    /// An entry of the current kernel that nobody wants to see taken: the same way in, another argument and stack.
+    ///
+    /// # Errors
+    /// As [`World::entry`].
+    pub fn decoy_entry(&mut self, cpu: usize) -> Result<Entry, WorldError> {
+        self.entry(cpu)
+    }
+
+    /// From now on a CPU in wait-for-SIPI may use the current kernel and the lot: it is about to be started.
+    pub fn expect_startup(&mut self, cpu: usize) {
+        self.allow_kernel(cpu);
+    }
+
+    /// Puts a CPU into VMX root operation, as a hypervisor does.
+    ///
+    /// # Errors
+    /// [`WorldError::NotVmx`].
+    pub fn enter_vmx_root(&mut self, cpu: usize) -> Result<(), WorldError> {
+        use park_x86::registers::control::Cr4;
+        let cr4 = self.machine.cpu(cpu).cr4 | Cr4::VMXE.bits();
+        self.machine
+            .write_reg(cpu, HostReg::Cr4, cr4)
+            .and_then(|()| self.machine.exec_special(cpu, Special::Vmxon))
+            .map_err(|_| WorldError::NotVmx { cpu })
     }
 
     /// Frees the bay of a CPU that has landed: code of that CPU.

@@ -1,0 +1,121 @@
+//! Scenarios: what happens to parked CPUs, told in a file, played in the simulator, and judged by what is found then.
+//!
+//! [`Scenario::parse`] reads one (the format: docs/scenario.md), [`run`] plays it from a seed, and the [`Report`] says
+//! what became of each CPU, *measured*: from what the CPUs do, what they touched, and what bays and witnesses hold.
+
+mod act;
+mod builtin;
+mod end;
+mod error;
+mod events;
+mod measure;
+mod orders;
+mod parse;
+mod passing;
+mod reader;
+mod report;
+mod run;
+mod step;
+
+pub use builtin::{builtin_text, names};
+pub use end::{Cause, Declared, End};
+pub use error::{Place, ScenarioError};
+pub use orders::{GenericOrders, Orders, ParkOrders};
+pub use report::{CpuReport, EventReport, Failure, KnobReport, Outcome, Report};
+pub use run::{RunOptions, run};
+pub use step::{By, Damage, From, How, Left, Old, Ram, Result, Step, Verb, When};
+
+use crate::machine::{Knob, MachineConfig, Vendor};
+use park_core::lot::PagingLevels;
+use park_core::{Event, Mechanism};
+
+/// A scenario, read and checked.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub summary: String,
+    /// What must come of it.
+    pub expect: Expect,
+    /// On what it plays.
+    pub machine: MachineSpec,
+    /// The knobs that it is about, each with the index of its value. The others are anybody's.
+    pub knobs: Vec<(Knob, u8)>,
+    /// What happens.
+    pub steps: Vec<Step>,
+    /// Where particular CPUs end.
+    pub expect_cpus: Vec<ExpectCpu>,
+    /// Ends of the machine that a mechanism declares, and that count as safe here.
+    pub declared: Vec<Declared>,
+}
+
+/// What must come of a scenario.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// Every CPU ends where the plan said.
+    Safe,
+    /// Some CPU does not.
+    Lost {
+        /// The event without which it would be safe.
+        deadly: Event,
+        /// The mechanism of the lot with which it would be safe.
+        remedy: Mechanism,
+    },
+}
+
+/// A machine for a scenario.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MachineSpec {
+    /// Whose rules hold.
+    pub vendor: Vendor,
+    /// How many CPUs.
+    pub cpus: usize,
+    /// Which of them is the bootstrap processor.
+    pub bsp: usize,
+    /// Their APIC ids.
+    pub apic_ids: Vec<u32>,
+    /// Whether the local APICs are in x2APIC mode.
+    pub x2apic: bool,
+    /// Levels of paging.
+    pub levels: PagingLevels,
+    /// Bays of the lot.
+    pub bays: u32,
+}
+
+impl MachineSpec {
+    fn config(&self) -> MachineConfig {
+        let mut config = match self.vendor {
+            Vendor::Intel => MachineConfig::intel(self.cpus),
+            Vendor::Amd => MachineConfig::amd(self.cpus),
+        };
+        config.x2apic = self.x2apic;
+        for (index, cpu) in config.cpus.iter_mut().enumerate() {
+            cpu.bsp = index == self.bsp;
+            cpu.apic_id = self.apic_ids.get(index).copied().unwrap_or(cpu.apic_id);
+        }
+        config
+    }
+}
+
+/// Where a CPU must end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExpectCpu {
+    /// Index of the CPU.
+    pub cpu: usize,
+    /// Its end.
+    pub end: End,
+    /// Why; any of these. Empty: whatever.
+    pub causes: Vec<Cause>,
+}
+
+impl Scenario {
+    /// A scenario that is built in.
+    ///
+    /// # Errors
+    /// [`ScenarioError::UnknownScenario`].
+    pub fn builtin(name: &str) -> core::result::Result<Self, ScenarioError> {
+        let text = builtin_text(name).ok_or_else(|| ScenarioError::UnknownScenario { name: name.to_owned() })?;
+        Self::parse(text, &format!("{name}.toml"))
+    }
+}

@@ -1,0 +1,136 @@
+//! The built-in scenarios: each has its right outcome, from several seeds and with every value of every knob.
+
+use park_core::lot::WaitFlags;
+use park_core::{CpuidResult, Event, Mechanism, Response};
+use park_sim::machine::Knob;
+use park_sim::scenario::{Expect, Orders, Outcome, ParkOrders, Report, RunOptions, Scenario, names, run};
+
+/// The vendor crates' orders.
+struct VendorOrders;
+
+/// No bound on how long a CPU may take to come back: the deepest state that the vendor crate knows.
+const ANY_LATENCY_US: u32 = u32::MAX;
+
+impl Orders for VendorOrders {
+    fn orders(
+        &self,
+        mechanism: Mechanism,
+        cpuid: &mut dyn FnMut(u32, u32) -> CpuidResult,
+    ) -> Result<ParkOrders, String> {
+        let orders = if let Some(intel) = park_intel::Capabilities::detect(&mut *cpuid) {
+            intel.orders(mechanism, ANY_LATENCY_US)
+        } else if let Some(amd) = park_amd::Capabilities::detect(&mut *cpuid) {
+            amd.orders(mechanism, ANY_LATENCY_US)
+        } else {
+            return Err("neither Intel nor AMD".to_owned());
+        };
+        let orders = orders.map_err(|reason| reason.to_string())?;
+        let flags = WaitFlags::from_bits_retain(orders.wait_flags.bits());
+        Ok(ParkOrders { flags, mwait_hint: orders.mwait_hint, steps: orders.steps().collect() })
+    }
+
+    fn declares(&self, mechanism: Mechanism, event: Event, cpuid: &mut dyn FnMut(u32, u32) -> CpuidResult) -> bool {
+        let claims =
+            if park_intel::Capabilities::detect(&mut *cpuid).is_some() { park_intel::CLAIMS } else { park_amd::CLAIMS };
+        let bad = [Response::Shutdown, Response::Reset, Response::Hangs];
+        claims.iter().any(|claim| claim.mechanism == mechanism && claim.event == event && bad.contains(&claim.response))
+    }
+}
+
+const SEEDS: [u64; 3] = [1, 2, 0x5eed];
+
+fn play(scenario: &Scenario, options: &RunOptions) -> Report {
+    match run(scenario, options, &VendorOrders) {
+        Ok(report) => report,
+        Err(error) => panic!("{}: {error} ({options:?})", scenario.name),
+    }
+}
+
+fn scenarios() -> impl Iterator<Item = Scenario> {
+    names().map(|name| Scenario::builtin(name).unwrap_or_else(|error| panic!("{error}")))
+}
+
+#[test]
+fn each_ends_as_it_expects() {
+    let mut wrong = String::new();
+    for scenario in scenarios() {
+        for seed in SEEDS {
+            let report = play(&scenario, &RunOptions { seed, ..RunOptions::default() });
+            if !report.expected {
+                wrong += &format!("{} seed {seed}: {report:#?}\n", scenario.name);
+                break;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn each_lost_one_is_safe_without_its_deadly_event_and_with_its_remedy() {
+    let mut wrong = String::new();
+    for scenario in scenarios() {
+        let Expect::Lost { deadly, remedy } = scenario.expect else { continue };
+        for seed in SEEDS {
+            let without = RunOptions { seed, without: Some(deadly), ..RunOptions::default() };
+            let with = RunOptions { seed, mechanism: Some(remedy), ..RunOptions::default() };
+            for options in [without, with] {
+                let report = play(&scenario, &options);
+                if report.outcome != Outcome::Safe {
+                    wrong += &format!("{} {options:?}: {report:#?}\n", scenario.name);
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Every run that a scenario consults a knob in is repeated with every other value of that knob.
+fn over_knobs(scenario: &Scenario, base: &RunOptions, mut judge: impl FnMut(&Report, &RunOptions)) {
+    let mut pending: Vec<Knob> = Vec::new();
+    let mut seen: Vec<Knob> = scenario.knobs.iter().map(|(knob, _)| *knob).collect();
+    let note = |report: &Report, seen: &mut Vec<Knob>, pending: &mut Vec<Knob>| {
+        for knob in report.knobs.iter().filter_map(|knob| Knob::from_name(knob.knob)) {
+            if !seen.contains(&knob) {
+                seen.push(knob);
+                pending.push(knob);
+            }
+        }
+    };
+    let report = play(scenario, base);
+    note(&report, &mut seen, &mut pending);
+    while let Some(knob) = pending.pop() {
+        for index in 0..knob.values().len() {
+            let index = u8::try_from(index).unwrap_or(0);
+            let mut options = base.clone();
+            options.knobs.push((knob, index));
+            let report = play(scenario, &options);
+            judge(&report, &options);
+            note(&report, &mut seen, &mut pending);
+        }
+    }
+}
+
+#[test]
+fn safety_holds_for_every_value_of_every_knob() {
+    let mut wrong = String::new();
+    for scenario in scenarios() {
+        let base = match scenario.expect {
+            Expect::Safe => RunOptions { seed: 7, ..RunOptions::default() },
+            Expect::Lost { remedy, .. } => RunOptions { seed: 7, mechanism: Some(remedy), ..RunOptions::default() },
+        };
+        over_knobs(&scenario, &base, |report, options| {
+            if report.outcome != Outcome::Safe {
+                wrong += &format!("{} {:?}: {report:#?}\n", scenario.name, options.knobs);
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn equal_seeds_give_equal_reports() {
+    for scenario in scenarios().take(3) {
+        let options = RunOptions { seed: 99, ..RunOptions::default() };
+        assert_eq!(play(&scenario, &options), play(&scenario, &options));
+    }
+}
