@@ -15,7 +15,7 @@ pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, Kern
 pub use next::OldMemory;
 pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
 
-use crate::machine::{Event, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
+use crate::machine::{Event, EventKind, Evict, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
 use crate::platform::{Loader, OnCpu};
 use park_core::lot::{Layout, Lot, PagingLevels, Stage, bay};
 use park_core::op::{Lease, Operation, Reply, Step};
@@ -284,6 +284,7 @@ impl World {
     /// [`WorldError::Stopped`] if the machine met something that it does not model.
     pub fn step(&mut self, cpu: usize) -> Result<(), WorldError> {
         self.throw_due();
+        self.disturb(cpu);
         if self.sanitises(cpu) {
             self.step_sanitiser(cpu)?;
         } else if !self.machine.can_step(cpu) || self.scheduler.rng.one_in(DRAIN_ONE_IN) {
@@ -295,6 +296,17 @@ impl World {
         }
         self.follow(cpu);
         Ok(())
+    }
+
+    /// What the architecture allows at any time: translations vanish, and MWAIT ends for no reason.
+    fn disturb(&mut self, cpu: usize) {
+        let rates = self.scheduler.rates;
+        if self.scheduler.rng.one_in(rates.evict) {
+            self.machine.evict_tlb(cpu, Evict::All);
+        }
+        if self.scheduler.rng.one_in(rates.false_wake) {
+            self.machine.inject(Event::all(EventKind::FalseWake));
+        }
     }
 
     /// Throws `event` when the machine has taken `steps` more steps; those that are due, if time stands still before.

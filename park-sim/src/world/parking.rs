@@ -245,8 +245,8 @@ impl World {
         let placement = self.kernel.placement(cpu, FrameKind::Departure);
         let [gdt, idt] = self.kernel.tables();
         let rsp = self.kernel.stack_top(cpu);
-        let platform = &mut self.on(cpu)?;
-        let cr0 = platform.read(Register::Cr0).map_err(park_core::Error::from)?;
+        // The kernel's, whatever the CPU has now: INIT leaves it one without paging.
+        let cr0 = park_x86::state::CR0_IN_LOT.bits();
         let cr4 = self.kernel_cr4();
         let departure = Departure {
             root: PhysAddr(self.kernel.root),
