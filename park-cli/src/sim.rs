@@ -1,0 +1,241 @@
+//! `park sim`: runs of a scenario, and the document of schema `park.sim/1`.
+
+use crate::args::{DEFAULT_SEED, SimArguments};
+use crate::exit::{Exit, Failure};
+use crate::knobs::{KnobRequest, RUNS_MAX, Rest, index_of, indices, value_name};
+use crate::names::unknown;
+use crate::orders::DetectedOrders;
+use crate::source::one_line;
+use cpu_park::core::{Event, Mechanism};
+use park_sim::machine::Knob;
+use park_sim::scenario::{
+    CpuReport, Declared, Expect, Failure as StepFailure, Outcome, Report, RunOptions, Scenario, ScenarioError, run,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How many of the machine's last steps a trace tells.
+pub const TRACE_RECORDS: usize = 1 << 16;
+
+/// What to run a scenario with, every name looked up.
+#[derive(Clone, Debug, Default)]
+pub struct SimRequest {
+    /// Draws schedule and event times.
+    pub seed: u64,
+    /// Knobs to fix and to vary.
+    pub knobs: KnobRequest,
+    /// The event to leave out.
+    pub without: Option<Event>,
+    /// The mechanism to park by.
+    pub mechanism: Option<Mechanism>,
+    /// Whether to tell the steps.
+    pub trace: Trace,
+}
+
+/// Whether a run tells its steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Trace {
+    /// No.
+    #[default]
+    Off,
+    /// The last [`TRACE_RECORDS`].
+    On,
+}
+
+impl SimRequest {
+    /// Looks up what the arguments name.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] that names the argument, with near names.
+    pub fn read(arguments: &SimArguments) -> Result<Self, Failure> {
+        let without = arguments.without.as_deref().map(|name| {
+            let names = Event::ALL.iter().map(|event| event.name());
+            let missing = || Failure::Input(format!("--without: {}", unknown("event", name, names)));
+            Event::from_name(name).ok_or_else(missing)
+        });
+        let mechanism = arguments.mechanism.as_deref().map(|name| {
+            let names = Mechanism::ALL.iter().map(|mechanism| mechanism.name());
+            let missing = || Failure::Input(format!("--mechanism: {}", unknown("mechanism", name, names)));
+            Mechanism::from_name(name).ok_or_else(missing)
+        });
+        Ok(Self {
+            seed: arguments.seed.unwrap_or(DEFAULT_SEED),
+            knobs: KnobRequest::read(&arguments.knob)?,
+            without: without.transpose()?,
+            mechanism: mechanism.transpose()?,
+            trace: if arguments.trace { Trace::On } else { Trace::Off },
+        })
+    }
+}
+
+/// One run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RunDocument {
+    /// The knobs that the run consulted or was given, and their values.
+    pub knobs: BTreeMap<&'static str, &'static str>,
+    /// `safe` or `lost`.
+    pub outcome: Outcome,
+    /// Whether the outcome is the stated one, or with --without or --mechanism the one that the option should lead to.
+    pub expected: bool,
+    /// What became of each CPU.
+    pub cpus: Vec<CpuReport>,
+    /// Ends of the machine that a mechanism declared and that happened.
+    pub declared: Vec<Declared>,
+    /// Steps of the scenario that did not come to what they must.
+    pub failures: Vec<StepFailure>,
+    /// Accesses outside what CPUs may touch.
+    pub breaches: u64,
+    /// Steps of the machine.
+    pub steps: u64,
+    /// The last steps, with --trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Vec<String>>,
+}
+
+/// The document of schema `park.sim/1`. With several runs, what stands at the top is the run that decides: the first
+/// whose verdict is not the expected one, else the first of all.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SimDocument {
+    /// `park.sim/1`.
+    pub schema: &'static str,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it shows.
+    pub summary: String,
+    /// The seed.
+    pub seed: u64,
+    /// The event that was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without: Option<&'static str>,
+    /// The mechanism that replaced the scenario's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<&'static str>,
+    /// The run that decides.
+    #[serde(flatten)]
+    pub run: RunDocument,
+    /// Every run, if --knob asked for several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunDocument>,
+    /// The event and mechanism that would make a lost scenario safe.
+    #[serde(skip)]
+    pub way_out: Option<(Event, Mechanism)>,
+}
+
+impl SimDocument {
+    /// The exit that the verdict is.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        if self.run.expected { Exit::AsAsked } else { Exit::Unexpected }
+    }
+}
+
+/// Runs a scenario as often as the request's knobs say.
+///
+/// # Errors
+/// [`Failure::Input`] for a scenario that can't be played so; [`Failure::Run`] if the machine met something that it does
+/// not model.
+pub fn simulate(scenario: &Scenario, request: &SimRequest) -> Result<SimDocument, Failure> {
+    let mut runs = Vec::new();
+    for knobs in request.knobs.combinations() {
+        runs.push(play(scenario, request, &knobs)?);
+    }
+    if request.knobs.rest == Rest::OneAtATime {
+        vary_the_rest(scenario, request, &mut runs)?;
+    }
+    let decides = runs.iter().find(|run| !run.expected).or(runs.first()).cloned();
+    let run = decides.ok_or_else(|| Failure::Run(format!("{}: no run was made", scenario.name)))?;
+    let way_out = match scenario.expect {
+        Expect::Lost { deadly, remedy } => Some((deadly, remedy)),
+        Expect::Safe => None,
+    };
+    Ok(SimDocument {
+        schema: "park.sim/1",
+        scenario: scenario.name.clone(),
+        summary: scenario.summary.clone(),
+        seed: request.seed,
+        without: request.without.map(Event::name),
+        mechanism: request.mechanism.map(Mechanism::name),
+        run,
+        runs: if request.knobs.is_sweep() { runs } else { Vec::new() },
+        way_out,
+    })
+}
+
+/// Every knob that some run consulted and nobody named takes its other values, one knob at a time.
+fn vary_the_rest(scenario: &Scenario, request: &SimRequest, runs: &mut Vec<RunDocument>) -> Result<(), Failure> {
+    let mut varied: Vec<Knob> = Vec::new();
+    loop {
+        let consulted = runs.iter().flat_map(|run| run.knobs.keys()).filter_map(|name| Knob::from_name(name));
+        let next = consulted.into_iter().find(|knob| !request.knobs.names(*knob) && !varied.contains(knob));
+        let Some(knob) = next else { return Ok(()) };
+        varied.push(knob);
+        let usual = scenario.knobs.iter().find(|(fixed, _)| *fixed == knob).map_or(0, |(_, index)| *index);
+        for combination in request.knobs.combinations() {
+            for index in indices(knob).filter(|index| *index != usual) {
+                let mut knobs = combination.clone();
+                knobs.push((knob, index));
+                runs.push(play(scenario, request, &knobs)?);
+                if runs.len() > RUNS_MAX {
+                    return Err(Failure::Input(format!("--knob: these are more than {RUNS_MAX} runs")));
+                }
+            }
+        }
+    }
+}
+
+fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Result<RunDocument, Failure> {
+    let options = RunOptions {
+        seed: request.seed,
+        knobs: knobs.to_vec(),
+        without: request.without,
+        mechanism: request.mechanism,
+        trace: if request.trace == Trace::On { TRACE_RECORDS } else { 0 },
+        ..RunOptions::default()
+    };
+    let report = run(scenario, &options, &DetectedOrders).map_err(|error| failure(&error))?;
+    let expected = expected(scenario, request, &report);
+    let mut shown: BTreeMap<&'static str, &'static str> =
+        report.knobs.iter().map(|knob| (knob.knob, knob.value)).collect();
+    for (knob, index) in knobs {
+        shown.entry(knob.name()).or_insert_with(|| value_name(*knob, *index));
+    }
+    Ok(RunDocument {
+        knobs: shown,
+        outcome: report.outcome,
+        expected,
+        cpus: report.cpus,
+        declared: report.declared,
+        failures: report.failures,
+        breaches: report.breaches,
+        steps: report.steps,
+        trace: (request.trace == Trace::On).then_some(report.trace),
+    })
+}
+
+/// Whether the outcome is what the scenario and the options should lead to. An event that is not the deadly one can be
+/// left out of a lost scenario without saving anybody.
+fn expected(scenario: &Scenario, request: &SimRequest, report: &Report) -> bool {
+    match (scenario.expect, request.without, request.mechanism) {
+        (Expect::Lost { deadly, .. }, Some(without), None) if without != deadly => report.outcome == Outcome::Lost,
+        _ => report.expected,
+    }
+}
+
+/// What an error of the engine is for the program.
+fn failure(error: &ScenarioError) -> Failure {
+    let text = one_line(&error.to_string());
+    match error {
+        ScenarioError::World { .. } => Failure::Run(text),
+        _ => Failure::Input(text),
+    }
+}
+
+/// The knobs in which a run differs from the first one.
+#[must_use]
+pub fn difference(run: &RunDocument, first: &RunDocument) -> Vec<(&'static str, &'static str)> {
+    let is_other = |name: &str, value: &str| match first.knobs.get(name) {
+        Some(usual) => *usual != value,
+        None => Knob::from_name(name).is_some_and(|knob| index_of(knob, value) != Some(0)),
+    };
+    run.knobs.iter().filter(|(name, value)| is_other(name, value)).map(|(name, value)| (*name, *value)).collect()
+}

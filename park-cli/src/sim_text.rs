@@ -1,0 +1,115 @@
+//! What `park sim` shows to people.
+
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::paint::{Cell, Tone};
+use crate::sim::{RunDocument, SimDocument, TRACE_RECORDS, difference};
+use crate::words::{fate, is_well};
+use park_sim::scenario::{CpuReport, Outcome};
+
+/// Most characters of the column that says what became of a CPU.
+const FATE_WIDTH: usize = 76;
+/// Most characters of the column that says which knobs differ.
+const KNOBS_WIDTH: usize = 40;
+/// Any width.
+const FREE: usize = usize::MAX;
+
+/// Prints a document.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub fn print(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure> {
+    let runs = if document.runs.is_empty() { core::slice::from_ref(&document.run) } else { &document.runs };
+    for run in runs {
+        print_trace(run, out)?;
+    }
+    out.toned(&format!("{} (seed {})", document.scenario, document.seed), Tone::Strong)?;
+    out.line(&document.summary)?;
+    let mut changes = Vec::new();
+    changes.extend(document.without.map(|event| format!("left out: {event}")));
+    changes.extend(document.mechanism.map(|mechanism| format!("parked in the lot by {mechanism}")));
+    if !changes.is_empty() {
+        out.line(&format!("Changed: {}.", changes.join("; ")))?;
+    }
+    out.line("")?;
+    if document.runs.is_empty() { print_run(&document.run, out)? } else { print_runs(document, out)? }
+    if let (Some((deadly, remedy)), None, None) = (document.way_out, document.without, document.mechanism) {
+        out.line("")?;
+        out.line(&format!("Safe with either: --without {deadly}, or --mechanism {remedy}."))?;
+    }
+    Ok(())
+}
+
+fn print_trace(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
+    let Some(trace) = &run.trace else { return Ok(()) };
+    if trace.len() >= TRACE_RECORDS {
+        out.line(&format!("(the last {TRACE_RECORDS} records)"))?;
+    }
+    trace.iter().try_for_each(|line| out.line(line))?;
+    out.line("")
+}
+
+/// `SAFE` or `LOST`, and whether that is a surprise.
+fn verdict(run: &RunDocument) -> (String, Tone) {
+    let word = match run.outcome {
+        Outcome::Safe => "SAFE",
+        Outcome::Lost => "LOST",
+    };
+    if run.expected {
+        (format!("{word}, as expected."), Tone::Good)
+    } else {
+        (format!("{word}, which is NOT what is expected here."), Tone::Bad)
+    }
+}
+
+fn print_run(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
+    let row = |cpu: &CpuReport| {
+        let parked_by = if cpu.mechanism == "none" { "-" } else { &cpu.mechanism };
+        let tone = if is_well(cpu) { Tone::Good } else { Tone::Bad };
+        vec![
+            Cell::plain(cpu.cpu.to_string()),
+            Cell::plain(cpu.apic_id.to_string()),
+            Cell::plain(parked_by),
+            Cell::new(fate(cpu), tone),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = run.cpus.iter().map(row).collect();
+    out.table(&["CPU", "APIC id", "parked by", "what became of it"], &rows, &[FREE, FREE, FREE, FATE_WIDTH])?;
+    out.line("")?;
+    for failure in &run.failures {
+        out.line(&format!("{}: {}", failure.place, failure.what))?;
+    }
+    for declared in &run.declared {
+        out.line(&format!("The mechanism says beforehand that this can happen: {declared}."))?;
+    }
+    let (text, tone) = verdict(run);
+    out.toned(&text, tone)?;
+    let knobs: Vec<String> = run.knobs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if !knobs.is_empty() {
+        let text = format!("Undocumented cells that the run asked for: {}.", knobs.join(" "));
+        out.toned(&text, Tone::Faint)?;
+    }
+    Ok(())
+}
+
+fn print_runs(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure> {
+    let Some(first) = document.runs.first() else { return Ok(()) };
+    let row = |run: &RunDocument| {
+        let differs: Vec<String> =
+            difference(run, first).iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let differs = if differs.is_empty() { "as usual".to_owned() } else { differs.join(" ") };
+        let bad = run.cpus.iter().find(|cpu| !is_well(cpu));
+        let fate = bad.map_or_else(|| "-".to_owned(), |cpu| format!("CPU {}: {}", cpu.cpu, fate(cpu)));
+        let (tone, expected) = if run.expected { (Tone::Good, "yes") } else { (Tone::Bad, "NO") };
+        vec![Cell::plain(differs), Cell::new(run.outcome.name(), tone), Cell::new(expected, tone), Cell::plain(fate)]
+    };
+    let rows: Vec<Vec<Cell>> = document.runs.iter().map(row).collect();
+    out.table(&["knobs", "outcome", "expected", "first CPU that is lost"], &rows, &[KNOBS_WIDTH, FREE, FREE, FATE_WIDTH])?;
+    out.line("")?;
+    let surprises = document.runs.iter().filter(|run| !run.expected).count();
+    let runs = document.runs.len();
+    match surprises {
+        0 => out.toned(&format!("All {runs} runs end as expected."), Tone::Good),
+        _ => out.toned(&format!("{surprises} of {runs} runs do NOT end as expected."), Tone::Bad),
+    }
+}
