@@ -165,9 +165,16 @@ pub const CLAIMS: &[Claim] = &[
     claim_of(
         Clgi,
         Nmi,
-        Always,
+        ImplementationKind,
         Held,
         "APM vol. 2, table 15-10, \"Effect of the GIF on Interrupt Handling\": held until GIF = 1",
+    ),
+    claim_of(
+        Clgi,
+        Nmi,
+        ImplementationUnkind,
+        Unnoticed,
+        "APM vol. 2, 16.3: an NMI at a soft-disabled APIC \"may be accepted\": one that is not leaves nothing to hold",
     ),
     claim_of(
         Clgi,

@@ -5,7 +5,7 @@ use crate::machine::{Activity, Event, EventKind, Gpr, HostReg, Special};
 use crate::platform::OnCpu;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
 use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
-use park_core::{ApicId, Clock, Cpu, Entry, Mechanism, PhysAddr, Register, Ticks};
+use park_core::{ApicId, Clock, Cpu, Entry, Mechanism, PhysAddr, Ticks};
 use park_x86::features::Features;
 use park_x86::frame::{Arrival, Departure, FRAME_LEN, SELECTOR_MAX};
 use park_x86::sanitise::{Context, Paravirtual, Progress, Step, StepRun};

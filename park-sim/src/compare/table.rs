@@ -1,0 +1,274 @@
+//! Every cell measured, and the comparison with claims.
+
+use super::knobs::{Kindness, kindness, valuations};
+use super::observe::Verdict;
+use super::parked::{Measured, OrdersOf, Parked};
+use crate::machine::{KnobSet, Knobs, RuleSet, Vendor};
+use crate::world::WorldError;
+use core::fmt;
+use park_core::op::Processor;
+use park_core::{Claim, Condition, Event, Mechanism, Response};
+
+/// What is measured: one mechanism on one kind of CPU under one event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Cell {
+    /// How the CPU waits.
+    pub mechanism: Mechanism,
+    /// What happens.
+    pub event: Event,
+    /// Which CPU it is.
+    pub processor: Processor,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let processor = match self.processor {
+            Processor::Bootstrap => "bsp",
+            Processor::Application => "ap",
+        };
+        write!(f, "{} × {} on the {processor}", self.mechanism, self.event)
+    }
+}
+
+/// One measurement of a cell.
+#[derive(Clone, Debug)]
+struct Row {
+    cell: Cell,
+    knobs: Knobs,
+    consulted: KnobSet,
+    verdict: Verdict,
+    laps_anyway: bool,
+}
+
+/// All measurements of one vendor's machine.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    rows: Vec<Row>,
+}
+
+/// Why a claim and the measurements do not agree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// No claim covers the measured cell.
+    NoClaim,
+    /// Nothing was measured to which the claim applies.
+    NotMeasured,
+    /// Something else was measured.
+    Measured(Verdict),
+    /// Claims overlap: this one and another hold under the same condition.
+    ClaimedTwice,
+}
+
+/// A disagreement, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mismatch {
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    /// The event.
+    pub event: Event,
+    /// The claim, where there is one.
+    pub claim: Option<Claim>,
+    /// The CPU and the consulted knobs with their values, where something was measured.
+    pub measured_on: String,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.claim {
+            Some(claim) => write!(f, "{claim}")?,
+            None => write!(f, "{} × {}", self.mechanism, self.event)?,
+        }
+        match &self.reason {
+            Reason::NoClaim => write!(f, ": measured, but nothing is claimed")?,
+            Reason::NotMeasured => write!(f, ": nothing was measured to which it applies")?,
+            Reason::Measured(verdict) => write!(f, ": measured {verdict}")?,
+            Reason::ClaimedTwice => write!(f, ": another claim holds under the same condition")?,
+        }
+        if self.measured_on.is_empty() { Ok(()) } else { write!(f, " ({})", self.measured_on) }
+    }
+}
+
+impl Table {
+    /// Measures every mechanism that `orders` knows, on both kinds of CPU, under every event and every value of every
+    /// knob that a run consults.
+    ///
+    /// # Errors
+    /// [`WorldError`] where a CPU can't even be parked, or a world can't be played.
+    pub fn measure(vendor: Vendor, orders: OrdersOf<'_>) -> Result<Self, WorldError> {
+        let mut table = Self::default();
+        for mechanism in Mechanism::ALL {
+            for processor in [Processor::Application, Processor::Bootstrap] {
+                let ends_by_init = matches!(mechanism, Mechanism::Clgi | Mechanism::WaitForSipi);
+                if processor == Processor::Bootstrap && ends_by_init {
+                    continue; // refused: an INIT resets the machine
+                }
+                let Some(parked) = Parked::park(vendor, mechanism, processor, RuleSet::ALL, orders)? else { continue };
+                for event in Event::ALL {
+                    table.measure_cell(&parked, Cell { mechanism, event, processor })?;
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    /// Adds the measurements of one cell.
+    ///
+    /// # Errors
+    /// [`WorldError`] where a world can't be played.
+    pub fn measure_cell(&mut self, parked: &Parked, cell: Cell) -> Result<(), WorldError> {
+        let mut failed = None;
+        let runs = valuations(cell.event, |knobs| match parked.measure(cell.event, knobs) {
+            Ok(Measured { verdict, consulted, laps_anyway }) => ((verdict, laps_anyway), consulted),
+            Err(error) => {
+                failed.get_or_insert(error);
+                ((Verdict::lost("the world broke"), false), KnobSet::empty())
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for (knobs, consulted, (verdict, laps_anyway)) in runs {
+            self.rows.push(Row { cell, knobs, consulted, verdict, laps_anyway });
+        }
+        Ok(())
+    }
+
+    /// How many measurements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing was measured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The cells, with all verdicts of each and in how many measurements.
+    #[must_use]
+    pub fn summary(&self) -> Vec<(Cell, Vec<(Verdict, usize)>)> {
+        let mut cells: Vec<(Cell, Vec<(Verdict, usize)>)> = Vec::new();
+        for row in &self.rows {
+            let at = cells.iter().position(|(cell, _)| *cell == row.cell).unwrap_or_else(|| {
+                cells.push((row.cell, Vec::new()));
+                cells.len() - 1
+            });
+            let Some((_, verdicts)) = cells.get_mut(at) else { continue };
+            match verdicts.iter_mut().find(|(verdict, _)| *verdict == row.verdict) {
+                Some((_, count)) => *count += 1,
+                None => verdicts.push((row.verdict.clone(), 1)),
+            }
+        }
+        cells
+    }
+
+    /// Compares with `claims`; every disagreement names its cell.
+    #[must_use]
+    pub fn compare(&self, claims: &[Claim]) -> Vec<Mismatch> {
+        let mut found: Vec<Mismatch> = claims
+            .iter()
+            .enumerate()
+            .filter(|(index, claim)| claims.iter().take(*index).any(|other| overlaps(other, claim)))
+            .map(|(_, claim)| mismatch(claim, Reason::ClaimedTwice))
+            .collect();
+        for row in &self.rows {
+            let of_cell: Vec<&Claim> = claims
+                .iter()
+                .filter(|claim| claim.mechanism == row.cell.mechanism && claim.event == row.cell.event)
+                .filter(|claim| of_processor(claim.condition, row.cell.processor))
+                .collect();
+            found.extend(row.judge(&of_cell));
+        }
+        found
+            .extend(claims.iter().filter(|claim| !self.shows(claim)).map(|claim| mismatch(claim, Reason::NotMeasured)));
+        found
+    }
+
+    /// Whether some measurement is one to which the claim applies strictly.
+    fn shows(&self, claim: &Claim) -> bool {
+        self.rows.iter().any(|row| {
+            row.cell.mechanism == claim.mechanism
+                && row.cell.event == claim.event
+                && of_processor(claim.condition, row.cell.processor)
+                && row.decides(claim.condition)
+        })
+    }
+}
+
+impl Row {
+    /// Whether a claim under `condition` must hold here.
+    fn decides(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::ImplementationKind => kindness(self.cell.event, &self.knobs, self.consulted) == Kindness::Kind,
+            Condition::ImplementationUnkind => {
+                kindness(self.cell.event, &self.knobs, self.consulted) == Kindness::Unkind
+            }
+            _ => true,
+        }
+    }
+
+    /// What is wrong here, by the claims on this row's cell.
+    fn judge(&self, claims: &[&Claim]) -> Option<Mismatch> {
+        let measured_on = self.to_string();
+        let Some(any) = claims.first() else {
+            let Cell { mechanism, event, .. } = self.cell;
+            return Some(Mismatch { mechanism, event, claim: None, measured_on, reason: Reason::NoClaim });
+        };
+        let claim = claims.iter().find(|claim| self.decides(claim.condition));
+        if claim.is_none() && kindness(self.cell.event, &self.knobs, self.consulted) != Kindness::Mixed {
+            let reason = Reason::NoClaim;
+            return Some(Mismatch { measured_on, ..mismatch(any, reason) });
+        }
+        let right = match (claim, &self.verdict) {
+            // A loop that nothing holds laps anyway: whether this event ended a wait can't be told.
+            (Some(claim), Verdict::Response(Response::Unnoticed)) if self.laps_anyway => {
+                matches!(claim.response, Response::Unnoticed | Response::Laps)
+            }
+            (Some(claim), Verdict::Response(response)) => claim.response == *response,
+            // Partly unkind: one of the two claims, or something between them that leaves the CPU parked.
+            (None, Verdict::Response(response)) => {
+                response.stays_parked() || claims.iter().any(|claim| claim.response == *response)
+            }
+            (_, Verdict::Lost(_)) => false,
+        };
+        if right {
+            return None;
+        }
+        let mut mismatch = mismatch(claim.unwrap_or(any), Reason::Measured(self.verdict.clone()));
+        mismatch.measured_on = measured_on;
+        Some(mismatch)
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cell)?;
+        for knob in self.consulted.iter() {
+            write!(f, ", {}={}", knob.name(), self.knobs.value_name(knob))?;
+        }
+        Ok(())
+    }
+}
+
+const fn mismatch(claim: &Claim, reason: Reason) -> Mismatch {
+    let Claim { mechanism, event, .. } = *claim;
+    Mismatch { mechanism, event, claim: Some(*claim), measured_on: String::new(), reason }
+}
+
+/// Whether a claim under `condition` speaks of this kind of CPU.
+const fn of_processor(condition: Condition, processor: Processor) -> bool {
+    match condition {
+        Condition::Bsp => matches!(processor, Processor::Bootstrap),
+        Condition::Ap => matches!(processor, Processor::Application),
+        _ => true,
+    }
+}
+
+/// Whether two claims on one cell could both hold on one machine.
+fn overlaps(a: &Claim, b: &Claim) -> bool {
+    let same_cell = a.mechanism == b.mechanism && a.event == b.event;
+    same_cell && (a.condition == b.condition || a.condition == Condition::Always || b.condition == Condition::Always)
+}

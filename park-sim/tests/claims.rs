@@ -1,0 +1,108 @@
+//! Every claim of the vendor crates against what the simulator measures, cell by cell.
+//!
+//! The verdicts are measured first, by code that has never seen a claim; then they are compared.
+
+mod common;
+
+use park_core::{Claim, Response};
+use park_sim::compare::Table;
+use park_sim::machine::Vendor;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+const RESPONSES: [Response; 10] = [
+    Response::Unnoticed,
+    Response::Transparent,
+    Response::Laps,
+    Response::Held,
+    Response::WaitsForSipi,
+    Response::Taken,
+    Response::Refused,
+    Response::Shutdown,
+    Response::Reset,
+    Response::Hangs,
+];
+
+fn table(vendor: Vendor) -> &'static Table {
+    static INTEL: OnceLock<Table> = OnceLock::new();
+    static AMD: OnceLock<Table> = OnceLock::new();
+    let cell = if vendor == Vendor::Intel { &INTEL } else { &AMD };
+    cell.get_or_init(|| {
+        let start = Instant::now();
+        let table = Table::measure(vendor, &common::orders).expect("every mechanism parks");
+        println!("{vendor:?}: {} measurements in {:.1} s", table.len(), start.elapsed().as_secs_f64());
+        for (cell, verdicts) in table.summary() {
+            let verdicts: Vec<String> =
+                verdicts.iter().map(|(verdict, count)| format!("{verdict} ({count})")).collect();
+            println!("  {cell}: {}", verdicts.join(", "));
+        }
+        table
+    })
+}
+
+fn every_claim_is_measured(vendor: Vendor) {
+    let mismatches = table(vendor).compare(common::claims(vendor));
+    for mismatch in &mismatches {
+        println!("{mismatch}");
+    }
+    assert!(mismatches.is_empty(), "{} disagreements, the first: {}", mismatches.len(), mismatches[0]);
+}
+
+#[test]
+fn intel_claims_are_what_is_measured() {
+    every_claim_is_measured(Vendor::Intel);
+}
+
+#[test]
+fn amd_claims_are_what_is_measured() {
+    every_claim_is_measured(Vendor::Amd);
+}
+
+/// Each claim with each other response: the comparison fails, and names the cell.
+fn every_flip_is_noticed(vendor: Vendor) {
+    let table = table(vendor);
+    let claims = common::claims(vendor);
+    let mut flips = 0;
+    for (index, claim) in claims.iter().enumerate() {
+        for response in RESPONSES.into_iter().filter(|response| *response != claim.response) {
+            let mut flipped = claims.to_vec();
+            flipped[index] = Claim { response, ..*claim };
+            let mismatches = table.compare(&flipped);
+            let named = mismatches.iter().any(|mismatch| mismatch.claim == Some(flipped[index]));
+            assert!(named, "nothing notices {} instead of {claim}", flipped[index]);
+            flips += 1;
+        }
+    }
+    println!("{vendor:?}: {flips} flips of {} claims", claims.len());
+}
+
+#[test]
+fn flipping_an_intel_claim_fails() {
+    every_flip_is_noticed(Vendor::Intel);
+}
+
+#[test]
+fn flipping_an_amd_claim_fails() {
+    every_flip_is_noticed(Vendor::Amd);
+}
+
+/// A claim too few and a claim too many are noticed as well.
+#[test]
+fn missing_and_superfluous_claims_fail() {
+    for vendor in [Vendor::Intel, Vendor::Amd] {
+        let claims = common::claims(vendor);
+        for index in 0..claims.len() {
+            let mut fewer = claims.to_vec();
+            let missing = fewer.remove(index);
+            let mismatches = table(vendor).compare(&fewer);
+            let named = mismatches
+                .iter()
+                .any(|mismatch| mismatch.mechanism == missing.mechanism && mismatch.event == missing.event);
+            // Of a pair, the other claim may still speak for the cells between kind and unkind; its own is unclaimed.
+            assert!(named, "nobody misses {missing}");
+        }
+        let mut more = claims.to_vec();
+        more.push(claims[0]);
+        assert!(!table(vendor).compare(&more).is_empty());
+    }
+}
