@@ -81,7 +81,7 @@ knobs! {
     McSmm, "mc-smm", "S:34.8: unpredictable without an SMM IDT", "A machine check in SMM.", [Shutdown "shutdown", Pend "pend"];
     Gif0WaitEnds, "gif0-wait-ends", "A:15.17 silent; QEMU never, Bochs falls through", "Whether an event held by GIF=0 ends HLT or MWAIT.", [Never "never", FallThrough "fall-through"];
     Gif0Monitor, "gif0-monitor", "no text gates the monitor by GIF", "Whether a store ends MWAIT while GIF=0.", [Wakes "wakes", Ignored "ignored"];
-    SvmeOffGif0, "svme-off-gif0", "undocumented", "GIF when EFER.SVME is cleared while GIF=0.", [Stays "stays", BecomesSet "set"];
+    SvmeOffGif0, "svme-off-gif0", "undocumented", "GIF when EFER.SVME is cleared while GIF=0.", [Stays "stays", BecomesSet "becomes-set"];
     NmiDepth, "nmi-depth", "S:6.7.1 gives no count; KVM counts two", "How many blocked NMIs are latched.", [One "1", Two "2"];
     NmiWfsIntel, "nmi-wfs-intel", "S:25.2 says blocked, not latched", "An Intel CPU's NMI in wait-for-SIPI.", [Pend "pend", Drop "drop"];
     NmiAcrossInit, "nmi-across-init", "undocumented", "An NMI pending when INIT is taken.", [Kept "kept", Dropped "dropped"];

@@ -245,14 +245,17 @@ impl Machine {
         Ok(made)
     }
 
-    /// Sets accessed and dirty bits with a locked access (S:4.8).
+    /// Sets accessed and dirty bits with a locked access (S:4.8). No text says that earlier stores of the program become visible before it, so
+    /// they do not, except those to the same table.
     fn walk_write(&mut self, c: usize, phys: u64, bits: u64) {
         let frame = self.memory.frame_of(phys);
         self.check_tag(c, frame, phys, AccessKind::WalkWrite);
         if frame == NO_FRAME {
             return;
         }
-        self.drain_all(c);
+        if self.cpus[c].stores.touches(frame) {
+            self.drain_all(c);
+        }
         let value = self.memory.read(frame, (phys & 0xfff) as usize, 8);
         self.commit(c, frame, phys, 8, value | bits);
     }
