@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod faults;
 pub mod foreign;
 pub mod machine;
 pub mod platform;

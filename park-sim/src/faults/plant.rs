@@ -1,0 +1,355 @@
+//! Changes that make a fault, as data, and how they get into a world. Nothing else in the simulator knows of faults.
+
+use super::listing::{Code, Edit};
+use super::wrong::Wrong;
+use crate::machine::HostReg;
+use crate::platform::Loader;
+use crate::world::{FrameKind, SanitiseStep, World};
+use core::fmt;
+use park_core::lot::{checksum, header, header_checksum};
+use park_core::op::Bay;
+use park_core::{LotMemory, PhysAddr};
+use park_x86::features::Features;
+use park_x86::frame::{Arrival, FRAME_LEN};
+
+/// One of a lot's three interrupt descriptor tables, in their order in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idt {
+    /// While parked.
+    Parked = 0,
+    /// On the way in.
+    Arriving = 1,
+    /// On the way out.
+    Leaving = 2,
+}
+
+/// A page of the lot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Page {
+    /// The header.
+    Header,
+    /// The bay code.
+    Code,
+    /// The first page of tables: the IDTs.
+    Tables,
+    /// The first page of bays.
+    Bays,
+}
+
+/// One change.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// Of machine code.
+    Code(Edit),
+    /// The IST index of a gate.
+    GateStack {
+        /// In this table.
+        table: Idt,
+        /// Of this vector.
+        vector: u8,
+        /// The new index.
+        ist: u8,
+    },
+    /// A gate is not present.
+    GateAbsent {
+        /// In this table.
+        table: Idt,
+        /// Of this vector.
+        vector: u8,
+    },
+    /// A gate leads where another one of its table does.
+    GateAs {
+        /// In this table.
+        table: Idt,
+        /// Of this vector.
+        vector: u8,
+        /// The other vector.
+        other: u8,
+    },
+    /// Bits of the last-level entry by which the lot's own root maps a page.
+    PageEntry {
+        /// Which page.
+        page: Page,
+        /// Bits to clear.
+        clear: u64,
+        /// Bits to set.
+        set: u64,
+    },
+    /// A word of the header has another one's value.
+    HeaderWord {
+        /// Offset of the word.
+        offset: u64,
+        /// Offset of the word whose value it gets.
+        from: u64,
+    },
+    /// Bits of a word of each bay.
+    BayWord {
+        /// Offset in the bay.
+        offset: u64,
+        /// Bits to clear.
+        clear: u64,
+        /// Bits to set.
+        set: u64,
+    },
+    /// What the owner's half of arriving loads.
+    Arrival(fn(&mut Arrival)),
+    /// A sanitising step is left out.
+    Without(&'static str),
+}
+
+/// A register of the owner's, as it stands when the CPU begins to park.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// Bits set in CR4.
+    Cr4(u64),
+    /// Bits set in RFLAGS.
+    Rflags(u64),
+    /// Value of an MSR.
+    Msr(u32, u64),
+    /// Bits set in DR7, and DR0.
+    Breakpoint {
+        /// DR7.
+        dr7: u64,
+        /// DR0, as an offset in the lot.
+        lot_offset: u64,
+    },
+}
+
+/// Why a change can't be made: the code is not what the list of faults says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PlantError {
+    /// No such label.
+    NoSuchLabel {
+        /// Its name.
+        label: String,
+    },
+    /// No instruction like this behind the label.
+    NotFound {
+        /// The label.
+        from: &'static str,
+        /// The text.
+        find: &'static str,
+    },
+    /// The replacement has another length.
+    Length {
+        /// The text.
+        find: &'static str,
+        /// Bytes that it must have.
+        len: usize,
+    },
+    /// The replacement is what it replaces.
+    NoChange {
+        /// The text.
+        find: &'static str,
+    },
+    /// Instructions can't be encoded in another order.
+    Encode(String),
+    /// No such sanitising step.
+    NoSuchStep {
+        /// Its id.
+        id: &'static str,
+    },
+    /// A page of the lot is not mapped.
+    NotMapped,
+}
+
+impl fmt::Display for PlantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchLabel { label } => write!(f, "the code has no label `{label}`"),
+            Self::NotFound { from, find } => write!(f, "no instruction `{find}` behind `{from}`"),
+            Self::Length { find, len } => write!(f, "what replaces `{find}` must have {len} bytes"),
+            Self::NoChange { find } => write!(f, "what replaces `{find}` is the same"),
+            Self::Encode(what) => write!(f, "instructions can't be encoded in another order: {what}"),
+            Self::NoSuchStep { id } => write!(f, "no sanitising step is called `{id}`"),
+            Self::NotMapped => f.write_str("the lot's tables do not map that page"),
+        }
+    }
+}
+
+impl core::error::Error for PlantError {}
+
+impl From<PlantError> for Wrong {
+    fn from(error: PlantError) -> Self {
+        Self::Operation { what: format!("the fault can't be planted: {error}") }
+    }
+}
+
+/// The changes of one fault; none for a world as it should be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plant<'a> {
+    /// What is changed.
+    pub changes: &'a [Change],
+    /// What the owner left in its registers.
+    pub owner: &'a [Owner],
+}
+
+/// Bytes of an IDT of a lot.
+const IDT_LEN: u64 = 32 * 16;
+/// Address bits of a page-table entry (Intel SDM vol. 3, "4-Level Paging").
+const ENTRY_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// First bit of the IST index in a gate's first word, and the present bit (Intel SDM vol. 3, "64-Bit Mode IDT").
+const GATE_IST_SHIFT: u32 = 32;
+const GATE_PRESENT: u64 = 1 << 47;
+
+impl Plant<'_> {
+    /// Changes a lot that was just built, and renews its checksums: it is what a faulty builder would have built.
+    ///
+    /// # Errors
+    /// [`Wrong`] if a change can't be made.
+    pub fn in_lot(&self, world: &mut World) -> Result<(), Wrong> {
+        let lot = world.lot()?;
+        let mut memory = Loader { machine: &mut world.machine, range: lot.range };
+        for change in self.changes {
+            change.in_lot(&mut memory, lot.lot.header())?;
+        }
+        reseal(&mut memory).map_err(|error| Wrong::Operation { what: error.to_string() })
+    }
+
+    /// Changes the owner text of the current kernel.
+    ///
+    /// # Errors
+    /// [`Wrong`] if a change can't be made.
+    pub fn in_kernel(&self, world: &mut World) -> Result<(), Wrong> {
+        for change in self.changes {
+            if let Change::Code(edit @ Edit { code: Code::Owner, .. }) = change {
+                let (offset, bytes) = edit.bytes()?;
+                let phys = world.kernel.phys(world.kernel.owner_text()) + u64::from(offset);
+                world.machine.write_phys(phys, &bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the registers that the owner left.
+    pub fn in_owner_state(&self, world: &mut World, cpu: usize) {
+        let lot = world.lot.map_or(0, |lot| lot.range.start);
+        for setting in self.owner {
+            match *setting {
+                Owner::Cr4(bits) => world.machine.cpu_mut(cpu).cr4 |= bits,
+                Owner::Rflags(bits) => world.machine.cpu_mut(cpu).rflags |= bits,
+                Owner::Msr(number, value) => {
+                    // A refusal shows: the harm does not come.
+                    let _ = world.machine.write_msr(cpu, number, value);
+                }
+                Owner::Breakpoint { dr7, lot_offset } => {
+                    let _ = world.machine.write_reg(cpu, HostReg::Dr(0), lot + lot_offset);
+                    let _ = world.machine.write_reg(cpu, HostReg::Dr(7), dr7);
+                }
+            }
+        }
+    }
+
+    /// Changes the frame of a CPU that stands before the owner text.
+    ///
+    /// # Errors
+    /// [`Wrong`] if the frame can't be written.
+    pub fn in_frame(&self, world: &mut World, cpu: usize, bay: Bay, which: FrameKind) -> Result<(), Wrong> {
+        for change in self.changes {
+            let Change::Arrival(edit) = change else { continue };
+            let lot = world.lot()?.lot;
+            let transit = PhysAddr(world.kernel.transit_root.unwrap_or(0));
+            let mut platform = world.on(cpu)?;
+            let features = Features::read(|leaf, subleaf| park_core::Cpu::cpuid(&mut platform, leaf, subleaf));
+            let failed = |error: park_core::Error| Wrong::Operation { what: error.to_string() };
+            let mut arrival = Arrival::for_cpu(&mut platform, &features, &lot, bay.index(), transit).map_err(failed)?;
+            edit(&mut arrival);
+            let placement = world.kernel.placement(cpu, which);
+            let mut frame = [0; FRAME_LEN];
+            arrival.write(&placement, &mut frame).map_err(failed)?;
+            world.machine.write_phys(world.kernel.phys(placement.frame), &frame);
+        }
+        Ok(())
+    }
+
+    /// The sanitising steps that are left.
+    #[must_use]
+    pub fn steps(&self, all: &[SanitiseStep]) -> Vec<SanitiseStep> {
+        let left_out = |step: &SanitiseStep| {
+            self.changes.iter().any(|change| matches!(change, Change::Without(id) if *id == step.id.0))
+        };
+        all.iter().copied().filter(|step| !left_out(step)).collect()
+    }
+}
+
+impl Change {
+    fn in_lot(&self, memory: &mut Loader<'_>, header: &header::Header) -> Result<(), Wrong> {
+        let start = memory.range.start;
+        let gate = |table: Idt, vector: u8| {
+            header.bay_offset.min(header.tables_offset.into()) + table as u64 * IDT_LEN + u64::from(vector) * 16
+        };
+        match *self {
+            Self::Code(edit) if edit.code == Code::Bay => {
+                let (offset, bytes) = edit.bytes()?;
+                memory.machine.write_phys(start + header::CODE_OFFSET + u64::from(offset), &bytes);
+            }
+            Self::GateStack { table, vector, ist } => {
+                change_word(memory, gate(table, vector), 7 << GATE_IST_SHIFT, u64::from(ist) << GATE_IST_SHIFT);
+            }
+            Self::GateAbsent { table, vector } => change_word(memory, gate(table, vector), GATE_PRESENT, 0),
+            Self::GateAs { table, vector, other } => {
+                let value = memory.machine.read_phys_u64(start + gate(table, other));
+                change_word(memory, gate(table, vector), !0, value);
+            }
+            Self::PageEntry { page, clear, set } => {
+                let linear = start
+                    + match page {
+                        Page::Header => 0,
+                        Page::Code => header::CODE_OFFSET,
+                        Page::Tables => header.tables_offset.into(),
+                        Page::Bays => header.bay_offset,
+                    };
+                let entry = last_entry(memory, start + header::ROOT4, linear).ok_or(PlantError::NotMapped)?;
+                change_word(memory, entry - start, clear, set);
+            }
+            Self::HeaderWord { offset, from } => {
+                let value = memory.machine.read_phys_u64(start + from);
+                change_word(memory, offset, !0, value);
+            }
+            Self::BayWord { offset, clear, set } => {
+                for index in 0..u64::from(header.bay_count) {
+                    change_word(memory, header.bay_offset + index * header.bay_stride + offset, clear, set);
+                }
+            }
+            Self::Code(_) | Self::Arrival(_) | Self::Without(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn change_word(memory: &mut Loader<'_>, offset: u64, clear: u64, set: u64) {
+    let phys = memory.range.start + offset;
+    let value = memory.machine.read_phys_u64(phys) & !clear | set;
+    memory.machine.write_phys(phys, &value.to_le_bytes());
+}
+
+/// The physical address of the entry that maps `linear` under the 4-level root that the word at `root` holds.
+fn last_entry(memory: &Loader<'_>, root: u64, linear: u64) -> Option<u64> {
+    let mut table = memory.machine.read_phys_u64(root) & ENTRY_ADDRESS;
+    for level in (0..4).rev() {
+        let entry = table + (linear >> (12 + 9 * level) & 511) * 8;
+        if level == 0 {
+            return Some(entry);
+        }
+        let value = memory.machine.read_phys_u64(entry);
+        if value & 1 == 0 {
+            return None;
+        }
+        table = value & ENTRY_ADDRESS;
+    }
+    None
+}
+
+/// Renews the checksums of code, tables and header.
+fn reseal(memory: &mut Loader<'_>) -> Result<(), park_core::Error> {
+    let word = |memory: &mut Loader<'_>, offset| memory.load(offset);
+    let (code, tables) = (word(memory, header::CODE)?, word(memory, header::TABLES)?);
+    let code_crc = checksum(memory, code & 0xffff_ffff, code >> 32)?;
+    let tables_crc = checksum(memory, tables & 0xffff_ffff, tables >> 32)?;
+    memory.store(header::CRCS, u64::from(code_crc) | u64::from(tables_crc) << 32)?;
+    let crc = header_checksum(memory)?;
+    let len = word(memory, header::LEN_CRC)? & 0xffff_ffff;
+    memory.store(header::LEN_CRC, len | u64::from(crc) << 32)?;
+    Ok(())
+}
