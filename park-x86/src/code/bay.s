@@ -5,8 +5,8 @@
 #
 # RBX = address of the CPU's bay, throughout. The lot is mapped at identity, so addresses are physical ones.
 #
-# Once the parked IDT is loaded, every NMI and #MC handler *abandons* what it interrupted and resumes by the bay's
-# stage: a frame on an IST stack may be overwritten (an IRET from a #MC inside an NMI handler unblocks NMIs: Intel SDM
+# Once the parked IDT is loaded, NMI and #MC handlers *abandon* what they interrupted and resume by the bay's
+# stage (but for an NMI in the #MC handler): a frame on an IST stack may be overwritten (an IRET from a #MC inside an NMI handler unblocks NMIs: Intel SDM
 # vol. 3, "Nonmaskable Interrupt"), and HLT or MWAIT must not be re-entered without a look at the doorbell. So each
 # stage can be restarted from its label, at any instruction, any number of times.
 
@@ -166,8 +166,7 @@ park_bay_code_start:
     jne     .Lbay_wait
 .Lclaimed:
     mov     byte ptr [rbx + {MC_ROW}], 0    # machine checks are no longer "in a row"
-    mov     rax, [rbx + {DOORBELL}]         # again: after a restart RAX holds something else
-    cmp     al, {CONFIRM}
+    cmp     al, {CONFIRM}                   # RAX is the doorbell, rung or (after a restart) claimed
     je      .Ldone
     cmp     al, {FLUSH}
     je      .Lflush
@@ -293,6 +292,19 @@ park_bay_code_start:
     mov     rbx, rsp
     and     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]   # RSP is below the top of its stack, so inside the bay
     inc     dword ptr [rbx + {EVENTS}]
+    push    rax
+    push    rcx
+    lea     rax, [rip + .Lmc_parked]        # #MC does not block NMIs: a #MC handler that has not cleared MCIP yet must not
+    lea     rcx, [rip + .Lmc_cleared]       # be abandoned, or the next #MC is a shutdown. Its own frame is on another stack,
+    cmp     [rsp + 16], rax                 # and RBX is its RBX, or not needed yet
+    jb      .Lnmi_abandon
+    cmp     [rsp + 16], rcx
+    jae     .Lnmi_abandon
+    pop     rcx
+    pop     rax
+    iretq
+.Lnmi_abandon:
+    add     rsp, 16
 .Lresume:
     mov     eax, [rbx + {STAGE}]
     lea     rcx, [rip + .Lbay_wait]
@@ -346,7 +358,8 @@ park_bay_code_start:
     xor     eax, eax
     xor     edx, edx
     wrmsr                                   # MCIP = 0: until here a second #MC is a shutdown, from here it may overwrite
-    jmp     .Lresume                        # our frame, which we do not need
+.Lmc_cleared:                               # our frame, which we do not need
+    jmp     .Lresume
 
 # ---- handlers of the arriving IDT: on the interrupted stack, RBX = bay, return ---------------------------------
 .Lnmi_arriving:
