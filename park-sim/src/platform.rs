@@ -115,17 +115,12 @@ impl Cpu for OnCpu<'_> {
                 }
             }
             Register::Apic(register) => return self.machine.read_apic(self.cpu, register.0).map_err(fault),
-            Register::Apic(register) => return self.machine.read_apic(self.cpu, register.0).map_err(fault),
             other => return self.machine.read_reg(self.cpu, host(other)?).map_err(fault),
         };
         Ok(value)
     }
 
     fn write(&mut self, register: Register, value: u64) -> Result<(), PlatformError> {
-        if let Register::Apic(register) = register {
-            let value = u32::try_from(value).map_err(|_| PlatformError::NoSuchRegister)?;
-            return self.machine.write_apic(self.cpu, register.0, value).map_err(fault);
-        }
         if register == Register::Rflags {
             let cpu = self.machine.cpu_mut(self.cpu);
             cpu.rflags = value | park_x86::registers::control::Rflags::ONE.bits();

@@ -9,7 +9,7 @@ use crate::world::{HandlerKind, ParkRequest, STARTUP_PAGE, WorldError};
 use park_core::lot::Command;
 use park_core::op::{
     AwaitArrival, Bay, Confirm, Flush, Hold, Processor, Publish, Quarantine, Rehabilitate, Release, Revoke, SinkToSipi,
-    SipiTiming, WakeSipi,
+    SipiTiming, Timing, WakeSipi,
 };
 use park_core::{Event, Mechanism, PhysAddr};
 use park_x86::registers::control::{Cr4, Efer};
@@ -17,6 +17,8 @@ use park_x86::startup::{PAGE_LEN, StartupPage};
 
 /// How soon a deadline is that is to be missed, in ticks: sooner than any arrival.
 const IMPATIENCE_TICKS: u64 = 4;
+/// How long a parked CPU may take to answer: many kicks, and longer than any stay in SMM.
+const PATIENCE_TICKS: u64 = 100_000;
 /// Ticks between INIT and STARTUP, and between two STARTUPs, in a simulation whose steps are ticks.
 const INIT_DELAY_TICKS: u64 = 5_000;
 const STARTUP_DELAY_TICKS: u64 = 5_000;
@@ -76,11 +78,16 @@ impl Run<'_> {
         lot.lease.bay(index).map_err(|error| self.world_error(error.into()))
     }
 
+    /// A timing for one CPU that answers or does not: many kicks long.
+    pub(super) fn timing(&self) -> Timing {
+        Timing { deadline: self.world.machine.tsc() + PATIENCE_TICKS, ..self.world.timing() }
+    }
+
     fn park(&mut self, cpu: usize, by: By, from: From, expect: Expected) -> Done<()> {
         if cpu == self.boss {
             return Err(self.step_error(format!("CPU {cpu} runs the kernel that would park it: choose another boss")));
         }
-        if self.cpus[cpu].plan != Plan::Kernel {
+        if !matches!(self.cpus[cpu].plan, Plan::Kernel | Plan::Taken) {
             return Err(self.step_error(format!("CPU {cpu} does not run the kernel: it can't be parked")));
         }
         let by = self.options.mechanism.map_or(by, By::Lot);
@@ -176,7 +183,7 @@ impl Run<'_> {
 
     fn rehabilitate(&mut self, cpu: usize) -> Done<()> {
         let bay = self.bay(cpu)?;
-        let timing = self.world.timing();
+        let timing = self.timing();
         let result = self.world.drive(self.boss, Rehabilitate::new(bay, timing));
         if self.check("rehabilitate", result, &[Expected::Done])?.is_some() {
             self.cpus[cpu].plan = self.cpus[cpu].by.map_or(Plan::Kernel, Plan::Parked);
@@ -245,7 +252,7 @@ impl Run<'_> {
         let vector = startup.write(&mut page)?;
         self.world.machine.write_phys(STARTUP_PAGE, &page);
         self.world.expect_startup(cpu);
-        let deadline = self.world.timing().deadline;
+        let deadline = self.timing().deadline;
         let timing = SipiTiming {
             init_delay_ticks: INIT_DELAY_TICKS,
             startup_delay_ticks: STARTUP_DELAY_TICKS,
@@ -259,14 +266,14 @@ impl Run<'_> {
 
     fn confirm(&mut self, cpu: usize, expect: Expected) -> Done<()> {
         let bay = self.bay(cpu)?;
-        let timing = self.world.timing();
+        let timing = self.timing();
         let result = self.world.drive(self.boss, Confirm::new(bay, timing));
         self.check(&format!("confirm CPU {cpu}"), result, &[expect]).map(|_| ())
     }
 
     fn hold(&mut self, cpu: usize) -> Done<()> {
         let bay = self.bay(cpu)?;
-        let timing = self.world.timing();
+        let timing = self.timing();
         let result = self.world.drive(self.boss, Hold::new(bay, timing));
         self.cpus[cpu].held = self.check("hold", result, &[Expected::Done])?;
         Ok(())
@@ -274,14 +281,14 @@ impl Run<'_> {
 
     fn release(&mut self, cpu: usize) -> Done<()> {
         let held = self.cpus[cpu].held.take().ok_or_else(|| self.step_error(format!("CPU {cpu} is not held")))?;
-        let deadline = self.world.timing().deadline;
+        let deadline = self.timing().deadline;
         let result = self.world.drive(self.boss, Release::new(held, deadline));
         self.check("release", result, &[Expected::Done]).map(|_| ())
     }
 
     fn flush(&mut self, cpu: usize) -> Done<()> {
         let bay = self.bay(cpu)?;
-        let timing = self.world.timing();
+        let timing = self.timing();
         let result = self.world.drive(self.boss, Flush::new(bay, timing));
         self.check("flush", result, &[Expected::Done]).map(|_| ())
     }

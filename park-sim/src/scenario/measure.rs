@@ -142,12 +142,18 @@ impl Run<'_> {
             return Ok((End::Parked, Cause::AsPlanned));
         }
         let bay = self.bay(cpu)?;
-        self.ask(bay)
+        match self.ask(bay)? {
+            // A held INIT came with the ring.
+            (End::Waiting, _) if self.world.machine.cpu(cpu).activity == Activity::WaitForSipi => {
+                Ok((End::Waiting, Cause::TakenByInit))
+            }
+            found => Ok(found),
+        }
     }
 
     /// A sign of life, as the plan of every mechanism with a doorbell says that it can be had.
     fn ask(&mut self, bay: Bay) -> Result<Found, ScenarioError> {
-        let timing = self.world.timing();
+        let timing = self.timing();
         match self.world.drive(self.boss, Confirm::new(bay, timing)) {
             Ok(_) => Ok((End::Parked, Cause::AsPlanned)),
             Err(crate::world::WorldError::Park(error)) => Ok(match error.kind() {

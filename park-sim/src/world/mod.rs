@@ -222,8 +222,7 @@ impl World {
     fn wait(&mut self, cpu: usize, until: u64) -> Result<(), WorldError> {
         while self.machine.tsc() < until {
             if self.let_others_run(cpu, 64)? == 0 {
-                let rest = until.saturating_sub(self.machine.tsc());
-                self.machine.advance_tsc(rest);
+                self.pass_time(until);
             }
         }
         Ok(())
@@ -235,7 +234,16 @@ impl World {
     /// [`WorldError::Stopped`] if the machine met something that it does not model.
     pub fn let_others_run(&mut self, cpu: usize, steps: u64) -> Result<u64, WorldError> {
         for taken in 0..steps {
-            let Some(other) = self.pick(Some(cpu)) else { return Ok(taken) };
+            // Its stores drain whatever it waits for.
+            if self.scheduler.rng.one_in(self.scheduler.rates.drain) {
+                self.machine.drain_one(cpu);
+            }
+            let Some(other) = self.pick(Some(cpu)) else {
+                if self.machine.drain_one(cpu) {
+                    continue;
+                }
+                return Ok(taken);
+            };
             self.step(other)?;
         }
         Ok(steps)
@@ -248,7 +256,7 @@ impl World {
     pub fn run(&mut self, steps: u64) -> Result<u64, WorldError> {
         for taken in 0..steps {
             let Some(cpu) = self.pick(None) else {
-                if self.throw_next() {
+                if self.pass_time(self.machine.tsc() + steps - taken) {
                     continue;
                 }
                 return Ok(taken);
@@ -259,6 +267,7 @@ impl World {
     }
 
     fn pick(&mut self, except: Option<usize>) -> Option<usize> {
+        self.throw_due();
         let cpus = self.machine.cpu_count();
         let start = self.scheduler.rng.below(cpus as u64) as usize;
         (0..cpus)
@@ -283,7 +292,6 @@ impl World {
     /// # Errors
     /// [`WorldError::Stopped`] if the machine met something that it does not model.
     pub fn step(&mut self, cpu: usize) -> Result<(), WorldError> {
-        self.throw_due();
         self.disturb(cpu);
         if self.sanitises(cpu) {
             self.step_sanitiser(cpu)?;
@@ -309,14 +317,14 @@ impl World {
         }
     }
 
-    /// Throws `event` when the machine has taken `steps` more steps; those that are due, if time stands still before.
-    pub fn schedule(&mut self, steps: u64, event: Event) {
-        self.agenda.entry(self.machine.steps() + steps).or_default().push(event);
+    /// Throws `event` in so many ticks of the machine's clock; a step takes one.
+    pub fn schedule(&mut self, ticks: u64, event: Event) {
+        self.agenda.entry(self.machine.tsc() + ticks).or_default().push(event);
     }
 
     fn throw_due(&mut self) {
         while let Some(due) = self.agenda.first_entry() {
-            if *due.key() > self.machine.steps() {
+            if *due.key() > self.machine.tsc() {
                 return;
             }
             for event in due.remove() {
@@ -325,13 +333,13 @@ impl World {
         }
     }
 
-    /// Throws the next scheduled events at once; false if there are none.
-    fn throw_next(&mut self) -> bool {
-        let Some(due) = self.agenda.first_entry() else { return false };
-        for event in due.remove() {
-            self.machine.inject(event);
-        }
-        true
+    /// Nothing moves: lets the time pass until the next scheduled event, or until `until`; false if that was sooner.
+    fn pass_time(&mut self, until: u64) -> bool {
+        let due = self.agenda.first_key_value().map(|(due, _)| *due).filter(|due| *due <= until);
+        let rest = due.unwrap_or(until).saturating_sub(self.machine.tsc());
+        self.machine.advance_tsc(rest);
+        self.throw_due();
+        due.is_some()
     }
 
     /// Keeps what a CPU may touch in step with the stage that its bay shows.
