@@ -5,10 +5,10 @@
 #
 # RBX = address of the CPU's bay, throughout. The lot is mapped at identity, so addresses are physical ones.
 #
-# Once the parked IDT is loaded, NMI and #MC handlers *abandon* what they interrupted and resume by the bay's
-# stage (but for an NMI in the #MC handler): a frame on an IST stack may be overwritten (an IRET from a #MC inside an NMI handler unblocks NMIs: Intel SDM
-# vol. 3, "Nonmaskable Interrupt"), and HLT or MWAIT must not be re-entered without a look at the doorbell. So each
-# stage can be restarted from its label, at any instruction, any number of times.
+# Once the parked IDT is loaded, NMI and #MC handlers *abandon* what they interrupted (but for a #MC handler that has
+# not cleared MCIP) and resume by the bay's stage: a frame on an IST stack may be overwritten (an IRET from a #MC inside
+# an NMI handler unblocks NMIs: Intel SDM vol. 3, "Nonmaskable Interrupt"), and HLT or MWAIT must not be re-entered
+# without a look at the doorbell. So each stage can be restarted from its label, at any instruction, any number of times.
 
     .balign 16
     .globl park_bay_code_start
