@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod explorer;
 pub mod faults;
 pub mod foreign;
 pub mod machine;

@@ -386,4 +386,47 @@ impl Machine {
         }
         r.0.is_empty()
     }
+
+    /// Appends the state of `cpu`, the store buffers of `others` and the listed memory to `out`: for an explorer whose other CPUs execute
+    /// host-modelled code only. The memory comes last.
+    pub(crate) fn pack_one(&self, cpu: usize, others: &[usize], regions: &[PhysRange], out: &mut Vec<u8>) {
+        let mut w = Writer(out);
+        let reset = MsrFile::reset();
+        w.u8(u8::from(self.lost_toggle));
+        for other in others {
+            write_stores(&mut w, &self.cpu(*other).stores);
+        }
+        self.pack_cpu(self.cpu(cpu), &mut w, &reset);
+        for range in regions {
+            let at = w.0.len();
+            w.0.resize(at + usize::try_from(range.len).unwrap_or(0), 0);
+            if let Some(bytes) = w.0.get_mut(at..) {
+                self.memory.read_bytes(range.start, bytes);
+            }
+        }
+    }
+
+    /// Restores what [`Machine::pack_one`] wrote with the same arguments. Returns whether `bytes` fits.
+    pub(crate) fn unpack_one(&mut self, cpu: usize, others: &[usize], regions: &[PhysRange], bytes: &[u8]) -> bool {
+        let reset = MsrFile::reset();
+        let mut r = Reader(bytes);
+        let Some(toggle) = r.u8() else { return false };
+        self.lost_toggle = toggle != 0;
+        self.stop = None;
+        self.reset = None;
+        for other in others {
+            let (Some(stores), Some(target)) = (read_stores(&mut r), self.cpus.get_mut(*other)) else { return false };
+            target.stores = stores;
+        }
+        if self.unpack_cpu(cpu, &mut r, &reset).is_none() {
+            return false;
+        }
+        self.armed = self.cpus.iter().map(|cpu| u32::from(cpu.monitor.armed_by != ArmedBy::Nothing)).sum();
+        for range in regions {
+            let Some((now, later)) = usize::try_from(range.len).ok().and_then(|len| r.0.split_at_checked(len)) else { return false };
+            self.memory.write_bytes(range.start, now);
+            r.0 = later;
+        }
+        r.0.is_empty()
+    }
 }

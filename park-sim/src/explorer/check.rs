@@ -1,0 +1,221 @@
+//! The properties, checked after every move and in every state of rest.
+
+use super::config::{Config, Do, Faults, Time};
+use super::engine::{Before, Engine};
+use super::scene::{PARKED, stands_at};
+use super::state::{Action, BAD_ENTRY, End, NO_ENTRY, Vars};
+use super::violation::Violation;
+use super::waker::{Ended, Holder, Waker, Yield};
+use crate::machine::{Activity, Gpr, Seg};
+use park_core::lot::{Command, Doorbell, Phase, Stage, WaitFlags, bay};
+use park_core::{ErrorKind, Mechanism};
+
+/// The vector of #MC.
+const MACHINE_CHECK: u8 = 18;
+/// Bits of CR3 that hold an address.
+const CR3_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+impl Engine<'_> {
+    /// After each move.
+    pub(crate) fn check(&mut self, next: &mut Vars, action: Action, before: &Before) -> Result<(), Violation> {
+        if let Some(breach) = self.scene.machine.breaches.first().first() {
+            return Err(Violation::Breach(*breach));
+        }
+        if self.scene.machine.was_reset().is_some() && next.memory.end != End::Shutdown {
+            return Err(Violation::Reset(self.scene.machine.was_reset()));
+        }
+        let by_cpu = matches!(action, Action::Cpu) || action == Action::Drain(PARKED as u8);
+        self.check_doorbell(next, by_cpu, before)?;
+        self.check_stage(next, before)?;
+        if action == Action::Cpu {
+            self.check_entry(next, before)?;
+        }
+        let entry = Some(next.memory.claimed).filter(|entry| *entry < BAD_ENTRY);
+        let allowed = self.scene.allowed(next.memory.home, entry);
+        if self.scene.machine.cpu(PARKED).allowed_tags != allowed {
+            self.scene.machine.set_allowed(PARKED, allowed);
+        }
+        Ok(())
+    }
+
+    fn check_doorbell(&self, next: &mut Vars, by_cpu: bool, before: &Before) -> Result<(), Violation> {
+        let (old, new) = (before.doorbell, Doorbell(self.word(bay::DOORBELL)));
+        if old == new {
+            return Ok(());
+        }
+        let right = match (old.phase(), new.phase()) {
+            (Some(Phase::Rung), Some(Phase::Claimed)) => {
+                by_cpu && new == old.with_phase(Phase::Claimed) && matches!(old.0 as u8, 1..=5)
+            }
+            (Some(Phase::Claimed), Some(Phase::Quiet)) => {
+                let returns = matches!(old.command(), Some(Command::Confirm | Command::Hold | Command::Flush));
+                by_cpu && new == old.with_phase(Phase::Quiet) && returns
+            }
+            (Some(Phase::Quiet), Some(Phase::Rung)) => !by_cpu && new.sequence() == old.sequence().next(),
+            (Some(Phase::Rung | Phase::Quiet), Some(Phase::Quiet)) => {
+                !by_cpu && new == old.with_phase(Phase::Quiet).with_generation(new.generation())
+            }
+            _ => false,
+        };
+        if !right {
+            return Err(Violation::Doorbell { by_cpu, before: old.0, after: new.0 });
+        }
+        if new.phase() == Some(Phase::Claimed) {
+            if next.memory.sealed && old.generation() == self.scene.lease.generation() {
+                return Err(Violation::ClaimAfterTakeOver);
+            }
+            if self.config.mechanism == Mechanism::Clgi && self.scene.machine.cpu(PARKED).init_held() {
+                return Err(Violation::InitHeldOnClaim);
+            }
+            if old.command().is_some_and(Command::leaves) {
+                next.memory.claimed = next.memory.rung;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stage(&self, next: &mut Vars, before: &Before) -> Result<(), Violation> {
+        let stage = self.word(bay::STAGE);
+        if stage == before.stage {
+            return Ok(());
+        }
+        match Stage::from_raw(stage) {
+            Some(Stage::Arriving) if !next.memory.home => Ok(()),
+            Some(Stage::Waiting) if !next.memory.home => {
+                next.memory.home = true;
+                self.check_home(next)
+            }
+            Some(Stage::Leaving) if next.memory.claimed != NO_ENTRY => Ok(()),
+            Some(Stage::Faulted) => self.check_fault(next.memory.claimed),
+            _ => Err(Violation::Stage { stage }),
+        }
+    }
+
+    /// A fault record where the configuration has one.
+    fn check_fault(&self, claimed: u8) -> Result<(), Violation> {
+        let vector = (self.word(bay::FAULT) >> 32) as u8;
+        let right = match self.config.faults {
+            Faults::Never => false,
+            Faults::ByMachineCheck => vector == MACHINE_CHECK,
+            Faults::ByBadEntry => claimed == BAD_ENTRY,
+        };
+        if right { Ok(()) } else { Err(Violation::Faulted { vector, rip: self.word(bay::FAULT_RIP) }) }
+    }
+
+    /// The acknowledgement became visible: nothing of the CPU may point outside the lot. Stores drain in order, so all
+    /// that it wrote before is visible too.
+    fn check_home(&self, next: &Vars) -> Result<(), Violation> {
+        let cpu = self.scene.machine.cpu(PARKED);
+        let header = self.scene.lot.header();
+        let lot = header.self_phys.0..header.self_phys.0 + header.total_len;
+        let inside = [
+            (cpu.cr3 & CR3_ADDRESS, "CR3"),
+            (cpu.gdtr.base, "GDTR"),
+            (cpu.idtr.base, "IDTR"),
+            (cpu.tr.base, "TR"),
+            (cpu.reg(Gpr::Rsp) - 1, "RSP"),
+            (cpu.rip, "RIP"),
+        ];
+        for (address, name) in inside {
+            if !lot.contains(&address) {
+                return Err(Violation::EarlyAck(name));
+            }
+        }
+        if cpu.seg(Seg::Cs).selector != bay::CODE_SELECTOR {
+            return Err(Violation::EarlyAck("CS"));
+        }
+        if cpu.nmi_blocked {
+            return Err(Violation::EarlyAck("NMIs are blocked"));
+        }
+        if self.config.flags.contains(WaitFlags::WBINVD) && !next.memory.flushed {
+            return Err(Violation::EarlyAck("WBINVD was due"));
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self, next: &mut Vars, before: &Before) -> Result<(), Violation> {
+        let machine = &self.scene.machine;
+        let rip = machine.cpu(PARKED).rip;
+        let Some(number) = self.scene.entries.iter().position(|entry| entry.rip == rip) else { return Ok(()) };
+        let claimed = self.scene.entries.get(usize::from(next.memory.claimed)).copied();
+        let right = usize::from(next.memory.claimed) == number
+            && claimed.is_some_and(|entry| stands_at(machine, &entry))
+            && self.word(bay::STAGE) == Stage::Leaving as u64;
+        // A handler that interrupted the entry comes back to it, and must have kept every register.
+        if !right && machine.cpu(PARKED).activity == Activity::Running {
+            return Err(Violation::WrongEntry { claimed, rip });
+        }
+        if before.rip != rip && self.coverage.jumps(before.rip) {
+            if next.memory.landed {
+                return Err(Violation::EntryTwice);
+            }
+            next.memory.landed = true;
+        }
+        Ok(())
+    }
+
+    /// When an operation of a holder ends.
+    pub(crate) fn check_end(&self, next: &mut Vars, waker: &Waker, ended: &Ended) -> Result<(), Violation> {
+        let faulted = self.word(bay::STAGE) == Stage::Faulted as u64;
+        let gone = next.memory.end != End::None || faulted;
+        let entry = match ended.command {
+            Do::Wake(entry) => entry,
+            Do::WakeByBadRoot | Do::WakeToBadRip => BAD_ENTRY,
+            _ => NO_ENTRY,
+        };
+        let error = match &ended.result {
+            Ok(Yield::TakeOver(taken)) => {
+                next.memory.sealed = true;
+                return self.check_take_over(next, taken.took_old_entry);
+            }
+            Ok(_) if entry != NO_ENTRY && next.memory.claimed != entry => return Err(Violation::WokenWithoutClaim),
+            Ok(_) => return Ok(()),
+            Err(error) => *error,
+        };
+        let expected = match error.kind() {
+            ErrorKind::Revoked => {
+                if entry != NO_ENTRY && next.memory.claimed == entry {
+                    return Err(Violation::RevokedAndClaimed);
+                }
+                if self.config.time == Time::Patient && !gone {
+                    return Err(Violation::LostWake);
+                }
+                true
+            }
+            ErrorKind::Uncertain => gone || self.config.time == Time::Hasty,
+            ErrorKind::Faulted => faulted,
+            // The CPU is busy with a ticket of the predecessor, or on its way out by it.
+            ErrorKind::WrongState => waker.holder == Holder::New || ended.command == Do::HandOver,
+            _ => false,
+        };
+        if expected { Ok(()) } else { Err(Violation::Operation(error)) }
+    }
+
+    fn check_take_over(&self, next: &Vars, took_old_entry: u32) -> Result<(), Violation> {
+        match (next.memory.claimed != NO_ENTRY, took_old_entry) {
+            (true, 1) | (false, 0) => Ok(()),
+            (true, _) => Err(Violation::TakeOver("the CPU took the old entry, and was not reported")),
+            (false, _) => Err(Violation::TakeOver("a CPU was reported that took no entry")),
+        }
+    }
+
+    /// In a state of rest.
+    pub(crate) fn check_rest(&self, vars: &Vars) -> Result<(), Violation> {
+        let doorbell = Doorbell(self.word(bay::DOORBELL));
+        let open = Err(Violation::OpenTicket { doorbell: doorbell.0 });
+        let faulted = self.word(bay::STAGE) == Stage::Faulted as u64;
+        let gone = vars.memory.end != End::None || vars.memory.landed || faulted;
+        let orphan = self.wakers.value(vars.wakers[0]).dead && !has_successor(self.config);
+        match doorbell.phase() {
+            Some(Phase::Quiet) => Ok(()),
+            Some(Phase::Rung) if orphan => Ok(()),
+            // A seizure that has not begun: the old holder has just died.
+            Some(Phase::Claimed) if gone || orphan => Ok(()),
+            _ => open,
+        }
+    }
+}
+
+const fn has_successor(config: &Config) -> bool {
+    !config.new.is_empty()
+}

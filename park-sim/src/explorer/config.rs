@@ -1,0 +1,187 @@
+//! What one exploration varies: the parked CPU, the two lease holders, the events, the time.
+
+use crate::machine::{EventKind, Knob, TlbMode, Vendor};
+use crate::world::SanitiseStep;
+use park_core::Mechanism;
+use park_core::lot::{PagingLevels, WaitFlags};
+
+/// Where the parked CPU begins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Start {
+    /// In its wait, acknowledged.
+    Wait,
+    /// Sanitised, before the first instruction of the owner text: the whole way in is explored.
+    Arrival,
+}
+
+/// One command of a lease holder. What it waits for has a deadline of [`DEADLINE_UNITS`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Do {
+    /// Awaits the acknowledgement.
+    AwaitArrival,
+    /// Confirms the CPU.
+    Confirm,
+    /// Wakes the CPU into this one of the scene's entries.
+    Wake(u8),
+    /// Wakes the CPU into an entry with a page-table root that no CPU can load: the caller's mistake.
+    WakeByBadRoot,
+    /// Wakes the CPU into an entry with an instruction pointer that no CPU can jump to: the caller's mistake.
+    WakeToBadRip,
+    /// Holds the CPU.
+    Hold,
+    /// Releases the CPU that the last `Hold` got; nothing if it got none.
+    Release,
+    /// Has the CPU write back its caches.
+    Flush,
+    /// Rings with a command of a newer version, and takes it back.
+    Unknown,
+    /// Hands the lot over.
+    HandOver,
+    /// Accepts the lot, once it was handed over.
+    Accept,
+    /// Seizes the lot, once the old holder is dead.
+    Seize,
+}
+
+/// When a waiting lease holder's clock moves on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Time {
+    /// Only when the CPU can do nothing of itself: a deadline that passes is then a ring that was lost.
+    Patient,
+    /// At any moment: claims race with revocations.
+    Hasty,
+}
+
+/// Whether the old lease holder may die.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mortality {
+    /// It does not.
+    Lives,
+    /// Before and after each of its accesses; its stores drain before the new holder begins.
+    MayDie,
+}
+
+/// Whether the parked CPU's local APIC is enabled by software.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ApicState {
+    /// It is.
+    On,
+    /// It is not: an NMI may end HLT without being handled (knob `nmi-apic-soft-off`).
+    SoftOff,
+}
+
+/// When the CPU may stop in its bay with a fault record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Faults {
+    /// Never.
+    Never,
+    /// After a machine check that it could not restart from, or one too many in a row.
+    ByMachineCheck,
+    /// After taking an entry that no CPU can take.
+    ByBadEntry,
+}
+
+/// Units of a holder's clock between two kicks.
+pub const KICK_UNITS: u64 = 1;
+/// Units of a holder's clock until it revokes a ticket.
+pub const DEADLINE_UNITS: u64 = 3;
+
+/// One exploration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// Whose rules the CPUs follow.
+    pub vendor: Vendor,
+    /// How the CPU waits.
+    pub mechanism: Mechanism,
+    /// How the CPU waits, in detail.
+    pub flags: WaitFlags,
+    /// EAX of MWAIT.
+    pub mwait_hint: u32,
+    /// Page-table depth of all roots.
+    pub levels: PagingLevels,
+    /// Where the CPU begins.
+    pub start: Start,
+    /// What the CPU did before it went; for [`Start::Wait`] too.
+    pub steps: Vec<SanitiseStep>,
+    /// What the old lease holder does.
+    pub old: &'static [Do],
+    /// What the new lease holder does.
+    pub new: &'static [Do],
+    /// Whether the old holder may die.
+    pub mortality: Mortality,
+    /// When time passes.
+    pub time: Time,
+    /// Events that may come at any moment, at the parked CPU.
+    pub events: &'static [EventKind],
+    /// How many events may come on one path.
+    pub event_budget: u8,
+    /// The local APIC of the parked CPU.
+    pub apic: ApicState,
+    /// Machine checks in a row that the bay has on record at the start.
+    pub mc_row: u8,
+    /// When a fault record is right.
+    pub faults: Faults,
+    /// Knobs that are not branched over here, with the index of the value that they have.
+    pub pinned: &'static [(Knob, u8)],
+    /// Entries of each store buffer.
+    pub store_buffer_depth: u8,
+    /// How long translations live.
+    pub tlb: TlbMode,
+    /// Where the search gives up, in states.
+    pub states_max: u32,
+}
+
+impl Config {
+    /// A CPU in its wait; an old holder that wakes it, patiently; no events; all knobs open.
+    #[must_use]
+    pub const fn new(name: &'static str, vendor: Vendor, mechanism: Mechanism) -> Self {
+        Self {
+            name,
+            vendor,
+            mechanism,
+            flags: WaitFlags::empty(),
+            mwait_hint: 0,
+            levels: PagingLevels::Four,
+            start: Start::Wait,
+            steps: Vec::new(),
+            old: &[Do::Wake(0)],
+            new: &[],
+            mortality: Mortality::Lives,
+            time: Time::Patient,
+            events: &[],
+            event_budget: 0,
+            apic: ApicState::On,
+            mc_row: 0,
+            faults: Faults::Never,
+            pinned: PINNED,
+            store_buffer_depth: 4,
+            tlb: TlbMode::Keep,
+            states_max: 8_000_000,
+        }
+    }
+
+    /// At most `budget` of these events.
+    #[must_use]
+    pub fn events(mut self, budget: u8, events: &'static [EventKind]) -> Self {
+        self.event_budget = budget;
+        self.events = events;
+        self
+    }
+
+    /// What the two holders do.
+    #[must_use]
+    pub fn holders(mut self, old: &'static [Do], new: &'static [Do]) -> Self {
+        self.old = old;
+        self.new = new;
+        self
+    }
+}
+
+/// Knobs that every exploration leaves at their first value: the rendezvous of SMM waits for *other* CPUs, and here
+/// those run host-modelled code; scenarios vary it.
+pub const PINNED: &[(Knob, u8)] = &[(Knob::SmmRendezvous, 0)];
+
+/// How many entries a scene has: two of the old holder's, two of the new one's.
+pub(crate) const ENTRIES: usize = 4;

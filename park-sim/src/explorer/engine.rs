@@ -1,0 +1,327 @@
+//! From one state to the next: which moves there are, and what each does.
+
+use super::config::{Config, Do, Mortality, Time};
+use super::coverage::Coverage;
+use super::key::{Keys, OTHERS};
+use super::scene::{PARKED, Scene};
+use super::state::{Action, BAD_ENTRY, Chosen, End, Interner, Memory, NO_ENTRY, Vars};
+use super::violation::Violation;
+use super::waker::{Holder, Waker};
+use crate::machine::cpu::Latches;
+use crate::machine::{Activity, Delivered, Event, EventKind, Knob, KnobSet, Outcome, PhysRange};
+use crate::platform::OnCpu;
+use park_core::lot::{Doorbell, bay, header};
+use park_core::op::{Reply, Step};
+use park_core::{IpiSender, LotMemory, Mechanism, PlatformError};
+
+/// A configuration at work: the machine holds one state at a time.
+#[derive(Debug)]
+pub(crate) struct Engine<'c> {
+    pub(crate) config: &'c Config,
+    pub(crate) scene: Scene,
+    pub(crate) keys: Keys,
+    pub(crate) coverage: Coverage,
+    pub(crate) wakers: Interner<Waker>,
+    pub(crate) chosen: Interner<Chosen>,
+    pinned: KnobSet,
+    lot: PhysRange,
+}
+
+/// What the checks compare with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    pub(crate) doorbell: Doorbell,
+    pub(crate) stage: u64,
+    pub(crate) mcg_status: u64,
+    pub(crate) gif: bool,
+    pub(crate) rip: u64,
+}
+
+/// IA32_MCG_STATUS.MCIP (Intel SDM vol. 3, "IA32_MCG_STATUS").
+const MCIP: u64 = 1 << 2;
+
+impl<'c> Engine<'c> {
+    pub(crate) fn new(config: &'c Config, scene: Scene) -> (Self, Vars) {
+        let mut pinned = KnobSet::empty();
+        for (knob, _) in config.pinned {
+            pinned.insert(*knob);
+        }
+        let header = scene.lot.header();
+        let lot = PhysRange::new(header.self_phys.0, header.total_len);
+        let keys = Keys::new(&scene);
+        let coverage = Coverage::of(&scene);
+        let (wakers, chosen) = (Interner::new(), Interner::new());
+        let mut engine = Self { config, scene, keys, coverage, wakers, chosen, pinned, lot };
+        let knobs = Chosen { values: engine.scene.machine.knobs, set: pinned };
+        let home = engine.word(bay::STAGE) == park_core::lot::Stage::Waiting as u64;
+        let memory = Memory {
+            budget: config.event_budget,
+            rung: NO_ENTRY,
+            claimed: NO_ENTRY,
+            landed: false,
+            home,
+            flushed: home,
+            sealed: false,
+            end: End::None,
+        };
+        let first = Holder::BOTH.map(|holder| {
+            let waker = Waker::new(holder, engine.script(holder), &engine.scene);
+            engine.wakers.number(waker)
+        });
+        let vars = Vars { wakers: first, knobs: engine.chosen.number(knobs), memory };
+        (engine, vars)
+    }
+
+    pub(crate) const fn script(&self, holder: Holder) -> &'static [Do] {
+        match holder {
+            Holder::Old => self.config.old,
+            Holder::New => self.config.new,
+        }
+    }
+
+    /// A word of the bay, as memory has it.
+    pub(crate) fn word(&self, offset: u64) -> u64 {
+        self.scene.machine.read_phys_u64(self.scene.bay_word(offset))
+    }
+
+    pub(crate) fn restore(&mut self, vars: &Vars, image: &[u8]) {
+        let fits = self.scene.machine.unpack_one(PARKED, &OTHERS, &self.scene.regions, image);
+        debug_assert!(fits, "an image that this engine packed");
+        self.scene.machine.knobs = self.chosen.value(vars.knobs).values;
+    }
+
+    pub(crate) fn image(&self, out: &mut Vec<u8>) {
+        self.scene.machine.pack_one(PARKED, &OTHERS, &self.scene.regions, out);
+    }
+
+    pub(crate) fn before(&mut self) -> Before {
+        let cpu = self.scene.machine.cpu(PARKED);
+        Before {
+            doorbell: Doorbell(self.word(bay::DOORBELL)),
+            stage: self.word(bay::STAGE),
+            mcg_status: cpu.msr.mcg_status(),
+            gif: cpu.gif,
+            rip: cpu.rip,
+        }
+    }
+
+    /// Whether a step of the CPU does something; a knob that decides it counts as yes.
+    fn cpu_moves(&mut self, vars: &Vars) -> bool {
+        if vars.memory.end != End::None {
+            return false;
+        }
+        if vars.memory.landed && self.at_an_entry() && !self.scene.machine.event_pending(PARKED) {
+            return false;
+        }
+        self.scene.machine.take_knobs_read();
+        let can = self.scene.machine.can_step(PARKED);
+        let open = self.scene.machine.take_knobs_read().minus(self.chosen.value(vars.knobs).set);
+        can || !open.is_empty()
+    }
+
+    fn at_an_entry(&self) -> bool {
+        let rip = self.scene.machine.cpu(PARKED).rip;
+        self.scene.entries.iter().any(|entry| entry.rip == rip)
+    }
+
+    /// All moves from the state that the machine holds. True beside them if everyone is at rest: nothing but an event,
+    /// or a death, would change anything.
+    pub(crate) fn moves(&mut self, vars: &Vars, out: &mut Vec<Action>) -> bool {
+        out.clear();
+        let cpu_moves = self.cpu_moves(vars);
+        if cpu_moves {
+            out.push(Action::Cpu);
+        }
+        let mut drains = false;
+        for cpu in [PARKED, OTHERS[0], OTHERS[1]] {
+            if self.scene.machine.cpu(cpu).stores_waiting() {
+                drains = true;
+                out.push(Action::Drain(cpu as u8));
+            }
+        }
+        let blocked = !cpu_moves && !drains;
+        let mut holders_rest = true;
+        for holder in Holder::BOTH {
+            holders_rest &= !self.holder_moves(vars, holder, blocked, out);
+        }
+        let rests = holders_rest && !drains && (!cpu_moves || self.polls());
+        if self.config.mortality == Mortality::MayDie && !self.wakers.value(vars.wakers[0]).dead {
+            out.push(Action::Die);
+        }
+        if vars.memory.budget > 0 && vars.memory.end == End::None {
+            let waits = self.scene.machine.cpu(PARKED).activity.is_mwait_family();
+            let landed = vars.memory.landed;
+            let possible = |kind: &&EventKind| match kind {
+                EventKind::FalseWake => waits,
+                // After the entry an INIT is its owner's affair.
+                EventKind::Init => !landed,
+                _ => true,
+            };
+            out.extend(self.config.events.iter().filter(possible).map(|kind| Action::Event(*kind)));
+        }
+        rests
+    }
+
+    /// The CPU turns in the polling loop of its wait, with nothing to see.
+    fn polls(&self) -> bool {
+        let cpu = self.scene.machine.cpu(PARKED);
+        let quiet = Doorbell(self.word(bay::DOORBELL)).phase() == Some(park_core::lot::Phase::Quiet);
+        self.config.mechanism == Mechanism::Clgi && !cpu.gif && quiet && cpu.activity == Activity::Running
+    }
+
+    fn holder_moves(&self, vars: &Vars, holder: Holder, blocked: bool, out: &mut Vec<Action>) -> bool {
+        let waker = self.wakers.value(vars.wakers[holder as usize]);
+        if waker.is_over() {
+            return false;
+        }
+        if holder == Holder::New && !waker.begun {
+            let old = self.wakers.value(vars.wakers[0]);
+            let drained = !self.scene.machine.cpu(Holder::Old.cpu()).stores_waiting();
+            let may = match waker.current(self.config.new) {
+                Some(Do::Seize) => old.dead && drained,
+                _ => old.handed_over && drained,
+            };
+            if !may {
+                return false;
+            }
+        }
+        out.push(Action::Access(holder as u8));
+        let time = self.config.time == Time::Hasty || blocked;
+        if time && matches!(waker.next, Step::Wait { .. }) && waker.clone().tick() {
+            out.push(Action::Tick(holder as u8));
+        }
+        true
+    }
+
+    /// Makes one move in the state that the machine holds.
+    pub(crate) fn perform(&mut self, vars: &Vars, action: Action, before: &Before) -> Result<Vars, Violation> {
+        let mut next = *vars;
+        match action {
+            Action::Cpu => self.step_cpu(&mut next, before)?,
+            Action::Drain(cpu) => {
+                self.scene.machine.drain_one(usize::from(cpu));
+            }
+            Action::Access(number) => self.access(&mut next, number, before)?,
+            Action::Tick(number) => {
+                let at = usize::from(number & 1);
+                let mut waker = self.wakers.value(vars.wakers[at]);
+                waker.tick();
+                next.wakers[at] = self.wakers.number(waker);
+                self.access(&mut next, number, before)?;
+            }
+            Action::Die => {
+                let mut waker = self.wakers.value(vars.wakers[0]);
+                waker.dead = true;
+                next.wakers[0] = self.wakers.number(waker);
+            }
+            Action::Event(kind) => {
+                next.memory.budget -= 1;
+                self.scene.machine.inject(Event::at(PARKED, kind));
+                self.forget_elsewhere();
+            }
+        }
+        self.check(&mut next, action, before)?;
+        Ok(next)
+    }
+
+    /// What a broadcast left at CPUs that execute host-modelled code, and in the banks, which nothing reads.
+    fn forget_elsewhere(&mut self) {
+        for other in OTHERS {
+            self.scene.machine.cpu_mut(other).latches = Latches::default();
+        }
+        for bank in &mut self.scene.machine.cpu_mut(PARKED).msr.banks {
+            *bank = Default::default();
+        }
+    }
+
+    fn step_cpu(&mut self, next: &mut Vars, before: &Before) -> Result<(), Violation> {
+        let machine = &mut self.scene.machine;
+        match machine.step(PARKED) {
+            Outcome::Executed => {
+                if self.coverage.executed(before.rip) {
+                    next.memory.flushed = true;
+                }
+            }
+            Outcome::Stopped => return Err(Violation::Unsupported(format!("{:?}", machine.stopped()))),
+            Outcome::Delivered(Delivered::Init) => next.memory.end = End::Taken,
+            Outcome::Delivered(Delivered::Shutdown) => {
+                // A machine check while the last one is handled (SDM vol. 3, "MCIP"), and one with GIF = 0 where the
+                // implementation can't hold it (APM vol. 2, table 15-10), are the architecture's own.
+                let declared = before.mcg_status & MCIP != 0 || !before.gif;
+                if !declared {
+                    return Err(Violation::Shutdown);
+                }
+                next.memory.end = End::Shutdown;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The next access of a holder, and those after it that nobody else can see.
+    fn access(&mut self, next: &mut Vars, number: u8, before: &Before) -> Result<(), Violation> {
+        let at = usize::from(number & 1);
+        let mut waker = self.wakers.value(next.wakers[at]);
+        let script = self.script(waker.holder);
+        loop {
+            let command = waker.current(script);
+            let reply = self.carry_out(&waker);
+            self.note_ring(next, command, before);
+            let ended = waker.reply(reply, script, &self.scene);
+            if let Some(ended) = ended {
+                self.check_end(next, &waker, &ended)?;
+            }
+            if waker.is_over() || ended.is_some() || !self.is_local(&waker) {
+                break;
+            }
+        }
+        next.wakers[at] = self.wakers.number(waker);
+        Ok(())
+    }
+
+    /// Whether a holder's next access commutes with everything that others do: it reads a word that nobody writes, or
+    /// puts a store into its own buffer. A holder that may die stops before each store.
+    fn is_local(&self, waker: &Waker) -> bool {
+        let alone = self.config.new.is_empty();
+        match waker.next {
+            Step::Load { offset } => {
+                let word = offset.wrapping_sub(self.scene.bay.offset());
+                word == bay::OWNER || word == bay::IDENTITY || (alone && offset == header::LEASE)
+            }
+            Step::Store { .. } => self.config.mortality == Mortality::Lives,
+            _ => false,
+        }
+    }
+
+    fn carry_out(&mut self, waker: &Waker) -> Reply {
+        let mut platform = OnCpu { machine: &mut self.scene.machine, cpu: waker.holder.cpu(), lot: self.lot };
+        let reply = match waker.next {
+            Step::Load { offset } => platform.load(offset).map(Reply::Value),
+            Step::Store { offset, value } => platform.store(offset, value).map(|()| Reply::Stored),
+            Step::CompareExchange { offset, current, new } => {
+                platform.compare_exchange(offset, current, new).map(Reply::Value)
+            }
+            Step::SendNmi(target) => platform.send_nmi(target).map(|()| Reply::Sent),
+            Step::Wait { .. } => Ok(Reply::Waited),
+            _ => Err(PlatformError::NoSuchRegister),
+        };
+        reply.unwrap_or_else(Reply::Failed)
+    }
+
+    /// Remembers whose entry a ticket carries that was just published.
+    fn note_ring(&self, next: &mut Vars, command: Option<Do>, before: &Before) {
+        let now = Doorbell(self.word(bay::DOORBELL));
+        if now != before.doorbell && now.phase() == Some(park_core::lot::Phase::Rung) {
+            next.memory.rung = match command {
+                Some(Do::Wake(entry)) => entry,
+                Some(Do::WakeByBadRoot | Do::WakeToBadRip) => BAD_ENTRY,
+                _ => NO_ENTRY,
+            };
+        }
+    }
+
+    /// The knobs that the last move consulted and this path had not chosen.
+    pub(crate) fn open_knob(&mut self, chosen: &Chosen) -> Option<Knob> {
+        self.scene.machine.take_knobs_read().minus(chosen.set).minus(self.pinned).iter().next()
+    }
+}

@@ -1,0 +1,90 @@
+//! Exhaustive search: every interleaving of one parked CPU, two lease holders and a few events.
+//!
+//! The parked CPU executes the bytes of the lot on the simulated machine, one instruction a move; the holders run
+//! park-core's operations, one access a move; stores wait in buffers and become visible at any moment; events come at any
+//! moment; a knob takes each of its values from where a path first consults it. Every state is checked ([`Violation`]),
+//! and from every state everyone must be able to come to rest.
+//!
+//! The explorer has no branch for faults: a planted fault is a change of the lot's bytes, or of the sanitising, before
+//! the CPU parks ([`Plant`]).
+//!
+//! What a state's key leaves out is listed in `key.rs`. The only reduction of interleavings: a holder's read of a
+//! word that nobody writes, and its putting a store into its own buffer, follow its last access at once, since they
+//! commute with every move of others.
+
+mod check;
+mod config;
+mod coverage;
+mod engine;
+mod hash;
+mod key;
+mod liveness;
+mod scene;
+mod search;
+mod state;
+mod table;
+mod trace;
+mod violation;
+mod waker;
+
+pub use config::{ApicState, Config, DEADLINE_UNITS, Do, Faults, KICK_UNITS, Mortality, PINNED, Start, Time};
+pub use coverage::Coverage;
+pub use scene::Plant;
+pub use table::{EXCLUDED_CODE, EXCLUDED_KNOBS, Excluded, configurations};
+pub use trace::{Trace, replay};
+pub use violation::Violation;
+
+use crate::world::WorldError;
+use engine::Engine;
+use std::time::{Duration, Instant};
+use trace::Planted;
+
+/// What an exploration came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The configuration's name.
+    pub name: &'static str,
+    /// States that differ.
+    pub states: u32,
+    /// Moves between them.
+    pub transitions: u64,
+    /// States in which everyone is at rest.
+    pub rests: u32,
+    /// How long it took.
+    pub time: Duration,
+    /// False if it gave up at the configuration's limit of states: then "no counterexample" says little.
+    pub complete: bool,
+    /// What was executed and chosen.
+    pub coverage: Coverage,
+    /// A shortest path to a violation, if there is one.
+    pub counterexample: Option<Trace>,
+}
+
+/// Explores everything that `config` can do; `plant` may change the lot's bytes and the sanitising first.
+///
+/// # Errors
+/// [`WorldError`] if the machine, its kernels or the lot can't be built, or the CPU does not reach the start: a planted
+/// fault that breaks the way in shows there, before anything is explored.
+pub fn explore(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Report, WorldError> {
+    let begin = Instant::now();
+    let (scene, planted) = Planted::scene(config, plant)?;
+    let (mut engine, first) = Engine::new(config, scene);
+    let found = search::search(&mut engine, first);
+    let coverage = engine.coverage.clone();
+    let mut counterexample = None;
+    if let Some((violation, path)) = found.violation {
+        let trace = Trace { config: config.clone(), planted, path, violation, lines: Vec::new() };
+        let lines = trace::lines(&trace)?;
+        counterexample = Some(Trace { lines, ..trace });
+    }
+    Ok(Report {
+        name: config.name,
+        states: found.states,
+        transitions: found.transitions,
+        rests: found.rests,
+        time: begin.elapsed(),
+        complete: found.complete,
+        coverage,
+        counterexample,
+    })
+}

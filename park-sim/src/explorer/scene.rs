@@ -1,0 +1,231 @@
+//! The stage of an exploration: a machine with two kernels, a lot and a parked CPU, as real code left it.
+
+use super::config::{ApicState, Config, ENTRIES, Start};
+use crate::machine::{Activity, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
+use crate::world::{DEFAULT_LOT, FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
+use crate::world::{KERNEL_LEN, WorldError, allow};
+use park_core::lot::{Lot, Stage, bay, header};
+use park_core::op::{Bay, Lease};
+use park_core::{Entry, PhysAddr};
+use park_x86::code::{BayLabels, bay_labels};
+use park_x86::frame::FRAME_LEN;
+
+/// Index of the CPU on which the old lease holder's code runs.
+pub(crate) const OLD: usize = 0;
+/// Index of the CPU on which the new lease holder's code runs.
+pub(crate) const NEW: usize = 1;
+/// Index of the parked CPU; not the bootstrap processor.
+pub(crate) const PARKED: usize = 2;
+const CPUS: usize = 3;
+
+/// Tags of the two kernels' memory.
+const TAG_OLD: Tag = Tag(TAG_FIRST_KERNEL);
+const TAG_NEW: Tag = Tag(TAG_FIRST_KERNEL + 1);
+/// Linear address of the new kernel: another entry of the root than the old one's.
+const NEW_KERNEL_BASE: u64 = 0xffff_8080_0000_0000;
+/// PAUSE; JMP to it: what an entry executes.
+const ENTRY_CODE: [u8; 4] = [0xf3, 0x90, 0xeb, 0xfc];
+/// Bytes from one entry's code to the next.
+const ENTRY_STRIDE: u64 = 16;
+/// Bytes from one entry's stack to the next, and how much of each a handler on the way out may use.
+const ENTRY_STACK: u64 = 0x200;
+/// Steps in which the CPU reaches the start of the exploration: far more than it takes.
+const SETUP_STEPS: u64 = 100_000;
+/// Bytes of a handler's stack, of the CPU's own and of its witness, in the kernel that it arrives from.
+const OWNER_STACK: u64 = 0x100;
+const WITNESS_LEN: u64 = 0x40;
+/// An address that is not canonical with either depth of paging.
+const BAD_RIP: u64 = 0x8000_0000_0000_0000;
+/// A root with a reserved bit: bit 52 is above every physical address width.
+const BAD_ROOT: u64 = 1 << 52;
+
+/// What a planted fault may change before the CPU parks.
+#[derive(Debug)]
+pub struct Plant<'a> {
+    /// All bytes of the lot as built: header, bay code, tables, bays.
+    pub lot: &'a mut [u8],
+    /// The lot's header, decoded.
+    pub header: park_core::lot::Header,
+    /// Where the parts of the bay code are, from its first byte.
+    pub labels: BayLabels,
+    /// The parked CPU's sanitising.
+    pub steps: &'a mut Vec<SanitiseStep>,
+}
+
+impl Plant<'_> {
+    /// The bay code.
+    pub fn code(&mut self) -> &mut [u8] {
+        let start = self.header.code_offset as usize;
+        let end = start + self.header.code_len as usize;
+        self.lot.get_mut(start..end).unwrap_or_default()
+    }
+}
+
+/// The machine as the exploration begins, and where everything is.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    pub(crate) machine: Machine,
+    pub(crate) lot: Lot,
+    pub(crate) lease: Lease,
+    pub(crate) bay: Bay,
+    /// Physical address of the bay.
+    pub(crate) bay_phys: u64,
+    /// Physical address of the bay code.
+    pub(crate) code_phys: u64,
+    pub(crate) code: Vec<u8>,
+    pub(crate) entries: [Entry; ENTRIES],
+    /// Memory that changes; the bay first, then the lease word.
+    pub(crate) regions: Vec<PhysRange>,
+}
+
+impl Scene {
+    /// Builds it; `plant` may change the lot and the steps before the CPU parks.
+    pub(crate) fn build(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Self, WorldError> {
+        let mut world = World::boot(machine_config(config), config.levels, 1)?;
+        world.build_lot(DEFAULT_LOT, 1)?;
+        let lot = world.lot()?;
+        let mut steps = config.steps.clone();
+        let mut bytes = vec![0; usize::try_from(lot.range.len).unwrap_or(0)];
+        world.machine.read_phys(lot.range.start, &mut bytes);
+        let header = *lot.lot.header();
+        plant(&mut Plant { lot: &mut bytes, header, labels: bay_labels(), steps: &mut steps });
+        world.machine.write_phys(lot.range.start, &bytes);
+
+        let request = ParkRequest {
+            cpu: PARKED,
+            mechanism: config.mechanism,
+            flags: config.flags,
+            mwait_hint: config.mwait_hint,
+            steps,
+        };
+        let bay = world.reserve(OLD, &request)?;
+        world.begin_arrival(PARKED, bay, request.steps)?;
+        let bay_phys = lot.range.start + bay.offset();
+        let code_phys = lot.range.start + header::CODE_OFFSET;
+        let from = match config.start {
+            Start::Arrival => world.kernel.arrive(),
+            Start::Wait => code_phys + u64::from(bay_labels().wait),
+        };
+        for _ in 0..SETUP_STEPS {
+            if world.machine.cpu(PARKED).rip == from {
+                break;
+            }
+            world.step(PARKED)?;
+        }
+        for cpu in 0..CPUS {
+            world.machine.drain_all(cpu);
+        }
+        let arrived = world.machine.read_phys_u64(bay_phys + bay::STAGE) == Stage::Waiting as u64;
+        if world.machine.cpu(PARKED).rip != from || (config.start == Start::Wait && !arrived) {
+            return Err(WorldError::NotLanded { cpu: PARKED });
+        }
+
+        let second = second_kernel(&mut world, &lot.lot, config)?;
+        let mut regions = vec![PhysRange::new(bay_phys, bay::LEN), PhysRange::new(lot.range.start + header::LEASE, 8)];
+        if config.start == Start::Arrival {
+            arrival_regions(&world.kernel, &mut regions);
+        }
+        let entries = [
+            entry(&mut world.machine, &world.kernel, 0, &mut regions),
+            entry(&mut world.machine, &world.kernel, 1, &mut regions),
+            entry(&mut world.machine, &second, 0, &mut regions),
+            entry(&mut world.machine, &second, 1, &mut regions),
+        ];
+        let mut machine = world.machine;
+        machine.write_phys(bay_phys + bay::MC_ROW, &[config.mc_row]);
+        if config.apic == ApicState::SoftOff {
+            machine.cpu_mut(PARKED).apic.svr &= !crate::machine::apic::SVR_ENABLED;
+        }
+        machine.set_allowed(PARKED, if arrived { allow(&[TAG_LOT]) } else { allow(&[TAG_LOT, TAG_OLD]) });
+        machine.breaches.clear();
+        machine.take_knobs_read();
+        let mut code = vec![0; header_code_len(&lot.lot)];
+        machine.read_phys(code_phys, &mut code);
+        Ok(Self { machine, lot: lot.lot, lease: lot.lease, bay, bay_phys, code_phys, code, entries, regions })
+    }
+
+    /// What the CPU may touch: always the lot, and the memory of the kernel whose entry it has claimed, or that it
+    /// comes from.
+    pub(crate) fn allowed(&self, home: bool, claimed: Option<u8>) -> u64 {
+        let kernel = match claimed {
+            Some(entry) if usize::from(entry) < ENTRIES / 2 => allow(&[TAG_OLD]),
+            Some(_) => allow(&[TAG_NEW]),
+            None if home => 0,
+            None => allow(&[TAG_OLD]),
+        };
+        allow(&[TAG_LOT]) | kernel
+    }
+
+    /// An entry whose root no CPU can load.
+    pub(crate) fn bad_root(&self) -> Entry {
+        Entry { cr3: PhysAddr(BAD_ROOT), ..self.entries[0] }
+    }
+
+    /// An entry whose RIP no CPU can jump to.
+    pub(crate) fn bad_rip(&self) -> Entry {
+        Entry { rip: BAD_RIP, ..self.entries[0] }
+    }
+
+    /// Physical address of a word of the bay.
+    pub(crate) const fn bay_word(&self, offset: u64) -> u64 {
+        self.bay_phys + offset
+    }
+}
+
+fn header_code_len(lot: &Lot) -> usize {
+    lot.header().code_len as usize
+}
+
+fn machine_config(config: &Config) -> MachineConfig {
+    let mut machine = match config.vendor {
+        Vendor::Intel => MachineConfig::intel(CPUS),
+        Vendor::Amd => MachineConfig::amd(CPUS),
+    };
+    machine.store_buffer_depth = config.store_buffer_depth;
+    machine.tlb = config.tlb;
+    // The time-stamp counter stands still: bay code reads bits 63:32 only, an epoch of a second or two.
+    machine.tsc_per_step = 0;
+    for (knob, index) in config.pinned {
+        // An index that does not exist leaves the first value.
+        let _ = machine.knobs.set_index(*knob, *index);
+    }
+    machine
+}
+
+fn second_kernel(world: &mut World, lot: &Lot, config: &Config) -> Result<Kernel, WorldError> {
+    let phys = world.kernel.range.start + KERNEL_LEN;
+    let mut kernel = Kernel::load(&mut world.machine, phys, NEW_KERNEL_BASE, TAG_NEW, config.levels, CPUS)?;
+    kernel.map_lot(&mut world.machine, lot)?;
+    Ok(kernel)
+}
+
+/// An entry into `kernel`: all its registers differ from the other entries' of the same kernel, but for the root.
+fn entry(machine: &mut Machine, kernel: &Kernel, number: u64, regions: &mut Vec<PhysRange>) -> Entry {
+    let rip = kernel.foreign_text() + ENTRY_STRIDE * number;
+    machine.write_phys(kernel.phys(rip), &ENTRY_CODE);
+    let rsp = kernel.stack_top(PARKED) - ENTRY_STACK * (number + 1);
+    regions.push(PhysRange::new(kernel.phys(rsp - OWNER_STACK), OWNER_STACK));
+    Entry { rip, rsp, cr3: PhysAddr(kernel.transit_root.unwrap_or(0)), arg: kernel.witness_address(PARKED) + number }
+}
+
+/// What a CPU on its way in writes in its kernel: frame, stacks, witness.
+fn arrival_regions(kernel: &Kernel, regions: &mut Vec<PhysRange>) {
+    let top = kernel.stack_top(PARKED);
+    let bottom = kernel.stack_top(PARKED - 1);
+    for stack in [top, bottom + 0x800, bottom + 0x1000] {
+        regions.push(PhysRange::new(kernel.phys(stack) - OWNER_STACK, OWNER_STACK));
+    }
+    let frame = kernel.placement(PARKED, FrameKind::Arrival).frame;
+    regions.push(PhysRange::new(kernel.phys(frame), FRAME_LEN as u64));
+    regions.push(PhysRange::new(kernel.phys(kernel.witness_address(PARKED)), WITNESS_LEN));
+}
+
+/// Whether the CPU stands at an entry, with every register as that entry says.
+pub(crate) fn stands_at(machine: &Machine, entry: &Entry) -> bool {
+    let cpu = machine.cpu(PARKED);
+    cpu.activity == Activity::Running
+        && cpu.rip == entry.rip
+        && cpu.reg(Gpr::Rsp) == entry.rsp
+        && cpu.reg(Gpr::Rdi) == entry.arg
+        && cpu.cr3 == entry.cr3.0
+}
