@@ -28,7 +28,7 @@ macro_rules! rodata {
 }
 
 global_asm!(
-    concat!(rodata!(), include_str!("bay.s"), "\n.text\n"),
+    concat!(rodata!(), include_str!("bay.s"), include_str!("bay_handlers.s"), "\n.text\n"),
     CODE_OFFSET = const header::CODE_OFFSET,
     IDTR_ARRIVING = const header::IDTR_ARRIVING,
     IDTR_PARKED = const header::IDTR_PARKED,
