@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use park_sim::machine::{Event, EventKind, LongMode, Machine, MachineConfig, Outcome, TableRegister};
+use park_sim::machine::{Event, EventKind, LongMode, Machine, MachineConfig, Outcome, PhysRange, TableRegister};
 
 const PML4: u64 = 0x10_0000;
 const CODE: u64 = 0x20_0000;
@@ -63,5 +63,15 @@ fn main() {
         m.inject(Event::at(0, EventKind::FalseWake));
         m.step(0);
     }
-    println!("hlt and boundary: {:.1} million steps per second", 2.0 * laps as f64 / start.elapsed().as_secs_f64() / 1e6);
+    let (lap_rate, regions) = (2.0 * laps as f64 / start.elapsed().as_secs_f64() / 1e6, [PhysRange::new(DATA, 512)]);
+    let mut image = Vec::new();
+    let start = Instant::now();
+    for _ in 0..200_000 {
+        image.clear();
+        m.pack(&regions, &mut image);
+        assert!(m.unpack(&regions, &image));
+    }
+    let packs = start.elapsed().as_secs_f64() / 200_000.0 * 1e9;
+    println!("pack and unpack of two CPUs and 512 bytes ({} bytes): {packs:.0} ns", image.len());
+    println!("hlt and boundary: {:.1} million steps per second", lap_rate);
 }

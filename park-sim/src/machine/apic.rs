@@ -40,6 +40,9 @@ pub(crate) mod reg {
 pub(crate) const LVT_MASKED: u32 = 1 << 16;
 /// Spurious-vector register: software enable (S:10.9).
 pub(crate) const SVR_ENABLED: u32 = 1 << 8;
+/// LVT timer mode bits (S:Figure 10-8).
+pub(crate) const TIMER_MODE: u32 = 3 << 17;
+pub(crate) const TIMER_DEADLINE: u32 = 2 << 17;
 /// Version register: 7 LVT entries, version 15h (S:10.4.8).
 const VERSION: u32 = 0x0006_0015;
 
@@ -179,6 +182,11 @@ impl Apic {
     #[must_use]
     pub const fn lvt(&self, entry: Lvt) -> u32 {
         self.lvt[entry as usize]
+    }
+
+    /// Whether LVT timer selects TSC-deadline mode (S:10.5.4.1).
+    pub(crate) const fn deadline_mode(&self) -> bool {
+        self.lvt(Lvt::Timer) & TIMER_MODE == TIMER_DEADLINE
     }
 
     /// Logical id in x2APIC mode (S:10.12.10.2).

@@ -2,7 +2,7 @@
 
 use super::access::Writer;
 use super::activity::{Activity, Delivered, Outcome, ResetCause};
-use super::apic::{ApicMode, LVT_MASKED, Lvt};
+use super::apic::{ApicMode, LVT_MASKED, Lvt, TIMER_DEADLINE, TIMER_MODE};
 use super::breach::AccessKind;
 use super::config::Vendor;
 use super::cpu::ArmedBy;
@@ -25,10 +25,8 @@ pub(crate) mod delivery {
     pub(crate) const STARTUP: u32 = 6;
 }
 
-/// LVT timer mode bits (S:Figure 10-8).
-const TIMER_MODE: u32 = 3 << 17;
+/// LVT timer mode: one-shot (S:Figure 10-8).
 const TIMER_ONE_SHOT: u32 = 0;
-const TIMER_DEADLINE: u32 = 2 << 17;
 /// Event select: interrupt and enable bits (S:18.2.1.1, A:13.2.1).
 const EVENT_INT: u64 = 1 << 20;
 const EVENT_ENABLE: u64 = 1 << 22;
@@ -43,7 +41,8 @@ const DS_RECORD_BYTES: u64 = 24;
 /// Lowest legal vector of a fixed interrupt (S:10.5.2).
 const FIRST_LEGAL_VECTOR: u8 = 16;
 /// Paravirtual pages: MSR, address mask. Bit 0 enables each.
-const PARAVIRT_PAGES: [(u32, u64); 7] = [
+const PARAVIRT_PAGES: [(u32, u64); 8] = [
+    (num::KVM_SYSTEM_TIME_OLD, !0x3),
     (num::KVM_SYSTEM_TIME, !0x3),
     (num::KVM_ASYNC_PF_EN, !0x3f),
     (num::KVM_STEAL_TIME, !0x3f),

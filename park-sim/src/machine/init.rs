@@ -26,6 +26,8 @@ impl Machine {
         let keep_block = self.cpus[c].nmi_blocked && self.knob::<NmiBlockAcrossInit>() == NmiBlockAcrossInit::Kept;
         let keep_irr = amd && self.cpus[c].apic.irr != [0; 4] && self.knob::<IrrAcrossInitAmd>() == IrrAcrossInitAmd::Kept;
         let flush = self.cpus[c].tlb.len() != 0 && self.knob::<TlbAcrossInit>() == TlbAcrossInit::Flushed;
+        // Each CPU looks at its own IA32_APIC_BASE (S:8.4.2).
+        let bsp = self.cpus[c].apic.base & apic::base::BSP != 0;
         let r_init = self.cpus[c].msr.vm_cr() & VM_CR_R_INIT != 0;
         let clear_r_init = r_init && self.knob::<RInitAcrossInit>() == RInitAcrossInit::Cleared;
         let rules = self.rules;
@@ -75,7 +77,7 @@ impl Machine {
         cpu.taken.init += 1;
         cpu.attention = true;
         cpu.refresh_mode();
-        if cpu.bsp && rules.on(Rule::InitRestartsBsp) {
+        if bsp && rules.on(Rule::InitRestartsBsp) {
             cpu.activity = Activity::ResetVector;
             self.reset_machine(ResetCause::BspInit { cpu: c });
             return Outcome::Delivered(Delivered::Reset);

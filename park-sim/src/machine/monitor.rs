@@ -25,13 +25,18 @@ const HINT_C0: u64 = 0xf;
 const UMWAIT_LIMIT: u64 = 0xffff_fffc;
 
 impl Machine {
-    /// MONITOR and MWAIT exist and are not switched off.
-    fn monitor_exists(&self, c: usize, kind: K) -> bool {
+    /// MONITOR and MWAIT are not switched off by an MSR.
+    pub(crate) fn monitor_enabled(&self, c: usize) -> bool {
         let msr = &self.cpus[c].msr;
-        let on = match self.config.vendor {
+        match self.config.vendor {
             Vendor::Intel => msr.misc_enable() & MISC_ENABLE_MONITOR != 0,
             Vendor::Amd => msr.hwcr() & HWCR_MONITOR_DISABLE == 0,
-        };
+        }
+    }
+
+    /// The instruction exists and is not switched off.
+    fn monitor_exists(&self, c: usize, kind: K) -> bool {
+        let on = self.monitor_enabled(c);
         match kind {
             K::Monitor | K::Mwait => self.features.monitor && on,
             K::Monitorx | K::Mwaitx => self.features.monitorx && on,

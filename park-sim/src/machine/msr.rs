@@ -124,6 +124,7 @@ pub(crate) mod num {
     pub(crate) const VM_HSAVE_PA: u32 = 0xc001_0117;
     pub(crate) const SVM_KEY: u32 = 0xc001_0118;
     pub(crate) const AMD_PERF_CTL0: u32 = 0xc001_0200;
+    pub(crate) const KVM_SYSTEM_TIME_OLD: u32 = 0x12;
     pub(crate) const KVM_SYSTEM_TIME: u32 = 0x4b56_4d01;
     pub(crate) const KVM_ASYNC_PF_EN: u32 = 0x4b56_4d02;
     pub(crate) const KVM_STEAL_TIME: u32 = 0x4b56_4d03;
@@ -213,6 +214,7 @@ pub(crate) const DEFS: &[Def] = &[
     def(num::VM_CR, 1, When::Svm, 0x1f, 0),
     def(num::VM_HSAVE_PA, 1, When::Svm, ALL & !0xfff, 0),
     def(0xc001_011f, 1, When::Amd, ALL, 0),
+    def(0xc001_0131, 1, When::Amd, 0, 0),
     def(0xc001_0140, 2, When::Amd, ALL, 0),
     def(num::AMD_PERF_CTL0, 12, When::PerfctrCore, ALL, 0),
     def(0xc001_1029, 1, When::Amd, ALL, 0),
@@ -314,14 +316,25 @@ quick! {
 }
 
 impl MsrFile {
-    pub(crate) fn reset() -> Self {
+    /// The values after RESET.
+    pub(crate) const RESET: Self = Self::after_reset();
+
+    const fn after_reset() -> Self {
         let mut values = [0; STORED];
-        for (def, start) in DEFS.iter().zip(STARTS) {
-            for value in values.iter_mut().skip(usize::from(start)).take(def.count as usize) {
-                *value = def.reset;
+        let mut i = 0;
+        while i < DEFS.len() {
+            let mut n = 0;
+            while n < DEFS[i].count {
+                values[STARTS[i] as usize + n as usize] = DEFS[i].reset;
+                n += 1;
             }
+            i += 1;
         }
         Self { values, banks: [[u64::MAX, 0, 0, 0]; MAX_MC_BANKS] }
+    }
+
+    pub(crate) fn reset() -> Self {
+        Self::RESET
     }
 
     pub(crate) fn stored(&self, num: u32) -> u64 {

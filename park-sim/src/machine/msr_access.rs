@@ -191,6 +191,8 @@ impl Machine {
             }
             num::HWCR => value |= old & HWCR_SMM_LOCK,
             num::TSC_DEADLINE if !self.features.tsc_deadline => return Err(GP0),
+            // Outside TSC-deadline mode the register reads 0 and ignores writes (S:10.5.4.1).
+            num::TSC_DEADLINE if !self.cpus[c].apic.deadline_mode() => value = 0,
             num::MISC_ENABLE => value = (value & def.writable) | (old & !def.writable),
             num::RTIT_OUTPUT_BASE if self.cpus[c].msr.rtit_ctl() & 1 != 0 => return Err(GP0),
             _ => {}

@@ -11,6 +11,9 @@ use super::store_buffer::{self, StoreBuffer};
 use super::tlb::{self, Perms};
 use super::Machine;
 
+/// What unchanged MSRs hold.
+static RESET: MsrFile = MsrFile::RESET;
+
 struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
@@ -87,24 +90,33 @@ fn read_table(r: &mut Reader<'_>) -> Option<TableRegister> {
 
 /// The MSRs that differ from reset, by slot.
 fn write_msrs(w: &mut Writer<'_>, file: &MsrFile, reset: &MsrFile) {
-    for (slot, (value, initial)) in (0u16..).zip(file.values.iter().zip(reset.values.iter())) {
-        if value != initial {
-            w.u16(slot);
-            w.packed(*value);
+    if file.values != reset.values {
+        for (slot, (value, initial)) in (0u16..).zip(file.values.iter().zip(reset.values.iter())) {
+            if value != initial {
+                w.u16(slot);
+                w.packed(*value);
+            }
         }
     }
     w.u16(u16::MAX);
-    for (slot, (value, initial)) in (0u16..).zip(file.banks.iter().flatten().zip(reset.banks.iter().flatten())) {
-        if value != initial {
-            w.u16(slot);
-            w.packed(*value);
+    if file.banks != reset.banks {
+        for (slot, (value, initial)) in
+            (0u16..).zip(file.banks.iter().flatten().zip(reset.banks.iter().flatten()))
+        {
+            if value != initial {
+                w.u16(slot);
+                w.packed(*value);
+            }
         }
     }
     w.u16(u16::MAX);
 }
 
-fn read_msrs(r: &mut Reader<'_>, reset: &MsrFile) -> Option<MsrFile> {
-    let mut file = reset.clone();
+fn read_msrs(r: &mut Reader<'_>, reset: &MsrFile, file: &mut MsrFile) -> Option<()> {
+    file.values = reset.values;
+    if file.banks != reset.banks {
+        file.banks = reset.banks;
+    }
     loop {
         let slot = usize::from(r.u16()?);
         if slot >= STORED {
@@ -115,7 +127,7 @@ fn read_msrs(r: &mut Reader<'_>, reset: &MsrFile) -> Option<MsrFile> {
     loop {
         let slot = usize::from(r.u16()?);
         if slot == usize::from(u16::MAX) {
-            return Some(file);
+            return Some(());
         }
         *file.banks.get_mut(slot / 4)?.get_mut(slot % 4)? = r.packed()?;
     }
@@ -208,9 +220,8 @@ fn read_stores(r: &mut Reader<'_>) -> Option<StoreBuffer> {
 }
 
 fn write_tlb(w: &mut Writer<'_>, tlb: &tlb::Tlb) {
-    let entries = tlb.canonical();
-    w.u8(entries.len() as u8);
-    for entry in entries {
+    w.u8(tlb.len() as u8);
+    for entry in tlb.canonical() {
         let p = entry.perms;
         let bit = |on: bool, n: u8| u8::from(on) << n;
         w.u64(entry.linear);
@@ -232,11 +243,11 @@ fn write_tlb(w: &mut Writer<'_>, tlb: &tlb::Tlb) {
 
 fn read_tlb(r: &mut Reader<'_>, tlb: &mut tlb::Tlb) -> Option<()> {
     let count = r.u8()?;
-    let mut entries = [tlb::Entry::default(); u8::MAX as usize];
-    for entry in entries.iter_mut().take(usize::from(count)) {
+    tlb.restore(core::iter::empty());
+    for _ in 0..count {
         let (linear, phys, mask, pcid, b, key) = (r.u64()?, r.u64()?, r.u8()?, r.u16()?, r.u8()?, r.u8()?);
         let on = |n: u8| b & (1 << n) != 0;
-        *entry = tlb::Entry {
+        tlb.put_back(tlb::Entry {
             linear,
             phys,
             mask: (1u64 << mask.min(63)) - 1,
@@ -251,9 +262,8 @@ fn read_tlb(r: &mut Reader<'_>, tlb: &mut tlb::Tlb) -> Option<()> {
                 uncached: on(6),
                 key,
             },
-        };
+        });
     }
-    tlb.restore(entries.into_iter().take(usize::from(count)));
     Some(())
 }
 
@@ -334,7 +344,7 @@ impl Machine {
         for value in &mut apic.lvt {
             *value = u32::try_from(r.packed()?).ok()?;
         }
-        cpu.msr = read_msrs(r, reset)?;
+        read_msrs(r, reset, &mut cpu.msr)?;
         cpu.stores = read_stores(r)?;
         read_tlb(r, &mut cpu.tlb)?;
         cpu.refresh_mode();
@@ -345,11 +355,10 @@ impl Machine {
     /// Appends the state of all CPUs and the listed memory to `out`.
     pub fn pack(&self, regions: &[PhysRange], out: &mut Vec<u8>) {
         let mut w = Writer(out);
-        let reset = MsrFile::reset();
         w.u8(u8::from(self.smm_released) | (u8::from(self.lost_toggle) << 1) | (u8::from(self.reset.is_some()) << 2) | (u8::from(self.stop.is_some()) << 3));
         w.u64(if self.config.tsc_per_step == 0 { 0 } else { self.tsc });
         for cpu in &self.cpus {
-            self.pack_cpu(cpu, &mut w, &reset);
+            self.pack_cpu(cpu, &mut w, &RESET);
         }
         for range in regions {
             let at = w.0.len();
@@ -363,7 +372,6 @@ impl Machine {
     /// Restores what [`Machine::pack`] wrote for the same configuration and regions. Returns whether `bytes` fits; if not, the machine's state
     /// is unspecified. A packed stop or reset is not restored: such states have no successors.
     pub fn unpack(&mut self, regions: &[PhysRange], bytes: &[u8]) -> bool {
-        let reset = MsrFile::reset();
         let mut r = Reader(bytes);
         let (Some(bits), Some(tsc)) = (r.u8(), r.u64()) else { return false };
         self.smm_released = bits & 1 != 0;
@@ -374,7 +382,7 @@ impl Machine {
             self.tsc = tsc;
         }
         for c in 0..self.cpus.len() {
-            if self.unpack_cpu(c, &mut r, &reset).is_none() {
+            if self.unpack_cpu(c, &mut r, &RESET).is_none() {
                 return false;
             }
         }
@@ -391,12 +399,11 @@ impl Machine {
     /// host-modelled code only. The memory comes last.
     pub(crate) fn pack_one(&self, cpu: usize, others: &[usize], regions: &[PhysRange], out: &mut Vec<u8>) {
         let mut w = Writer(out);
-        let reset = MsrFile::reset();
         w.u8(u8::from(self.lost_toggle));
         for other in others {
             write_stores(&mut w, &self.cpu(*other).stores);
         }
-        self.pack_cpu(self.cpu(cpu), &mut w, &reset);
+        self.pack_cpu(self.cpu(cpu), &mut w, &RESET);
         for range in regions {
             let at = w.0.len();
             w.0.resize(at + usize::try_from(range.len).unwrap_or(0), 0);
@@ -408,7 +415,6 @@ impl Machine {
 
     /// Restores what [`Machine::pack_one`] wrote with the same arguments. Returns whether `bytes` fits.
     pub(crate) fn unpack_one(&mut self, cpu: usize, others: &[usize], regions: &[PhysRange], bytes: &[u8]) -> bool {
-        let reset = MsrFile::reset();
         let mut r = Reader(bytes);
         let Some(toggle) = r.u8() else { return false };
         self.lost_toggle = toggle != 0;
@@ -418,7 +424,7 @@ impl Machine {
             let (Some(stores), Some(target)) = (read_stores(&mut r), self.cpus.get_mut(*other)) else { return false };
             target.stores = stores;
         }
-        if self.unpack_cpu(cpu, &mut r, &reset).is_none() {
+        if self.unpack_cpu(cpu, &mut r, &RESET).is_none() {
             return false;
         }
         self.armed = self.cpus.iter().map(|cpu| u32::from(cpu.monitor.armed_by != ArmedBy::Nothing)).sum();

@@ -135,10 +135,23 @@ impl Tlb {
     }
 
     /// The entries in an order that does not depend on history.
-    pub(crate) fn canonical(&self) -> Vec<Entry> {
-        let mut entries = self.entries.clone();
-        entries.sort_by_key(|entry| (entry.linear, entry.pcid, entry.global, entry.mask));
-        entries
+    pub(crate) fn canonical(&self) -> impl Iterator<Item = &Entry> {
+        let mut order = [0u8; ENTRIES];
+        for (at, slot) in (0u8..).zip(order.iter_mut()) {
+            *slot = at;
+        }
+        let used = self.entries.len().min(ENTRIES);
+        if let Some(order) = order.get_mut(..used) {
+            order.sort_unstable_by_key(|at| {
+                self.entries.get(usize::from(*at)).map(|entry| (entry.linear, entry.pcid, entry.global, entry.mask))
+            });
+        }
+        order.into_iter().take(used).filter_map(|at| self.entries.get(usize::from(at)))
+    }
+
+    /// Adds an entry that [`Tlb::canonical`] gave, after [`Tlb::restore`].
+    pub(crate) fn put_back(&mut self, entry: Entry) {
+        self.entries.push(entry);
     }
 
     pub(crate) fn restore(&mut self, entries: impl Iterator<Item = Entry>) {

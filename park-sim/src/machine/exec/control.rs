@@ -153,6 +153,7 @@ impl Machine {
             self.cpus[c].nmi_blocked = false;
             self.cpus[c].attention = true;
         }
+        self.serialise(c);
         let size = op.size;
         let step = u64::from(size);
         let protected = self.cpus[c].cr0 & cr0::PE != 0;

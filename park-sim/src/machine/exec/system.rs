@@ -17,6 +17,9 @@ use super::mask;
 const LINE_MASK: u64 = !(super::super::dirty::LINE_BYTES - 1);
 /// APM command port: an SMI to every CPU (chipset).
 const PORT_APM: u16 = 0xb2;
+/// CPUID.1:ECX bits that follow control state.
+const CPUID_OSXSAVE: u32 = 1 << 27;
+const CPUID_MONITOR: u32 = 1 << 3;
 /// XGETBV(1): XTILEDATA and XTILECFG in use.
 const XINUSE_TILES: u64 = 0x60000;
 
@@ -196,7 +199,10 @@ impl Machine {
             1 => {
                 regs.ebx = (regs.ebx & 0x00ff_ffff) | ((cpu.apic.id & 0xff) << 24);
                 if cpu.cr4 & cr4::OSXSAVE == 0 {
-                    regs.ecx &= !(1 << 27);
+                    regs.ecx &= !CPUID_OSXSAVE;
+                }
+                if !self.monitor_enabled(c) {
+                    regs.ecx &= !CPUID_MONITOR;
                 }
             }
             0xb | 0x1f => regs.edx = cpu.apic.id,
@@ -365,7 +371,6 @@ impl Machine {
         if kind > 3 || pcid >> 12 != 0 || (kind == 0 && !self.canonical(c, linear)) || (kind < 2 && self.cpus[c].cr4 & cr4::PCIDE == 0 && pcid != 0) {
             return Err(GP0);
         }
-        self.serialise(c);
         let tlb = &mut self.cpus[c].tlb;
         match kind {
             0 => tlb.flush_page(linear, pcid as u16),

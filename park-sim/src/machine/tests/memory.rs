@@ -321,6 +321,29 @@ fn what_drains() {
 }
 
 #[test]
+fn iretq_drains() {
+    let mut m = intel();
+    load(&mut m, |a| {
+        let mut there = a.create_label();
+        a.lea(rbx, qword_ptr(there))?;
+        a.push(0)?;
+        a.push(rsp)?;
+        a.pushfq()?;
+        a.push(i32::from(CODE_SELECTOR))?;
+        a.push(rbx)?;
+        a.iretq()?;
+        a.set_label(&mut there)?;
+        a.nop()
+    });
+    for _ in 0..6 {
+        m.step(0);
+    }
+    assert!(m.cpu(0).stores_waiting());
+    assert_eq!(m.step(0), Outcome::Executed);
+    assert!(!m.cpu(0).stores_waiting());
+}
+
+#[test]
 fn breaches_are_recorded_and_do_not_stop() {
     let mut m = intel();
     load(&mut m, |a| {
