@@ -54,9 +54,9 @@ fn a_known_vendor_has_claims_and_nothing_unknown() {
     for id in [b"AuthenticAMD", b"HygonGenuine"] {
         let machine = named(id);
         assert!(matches!(machine.backend(), Backend::Amd(_)) && machine.unknown().is_empty());
-        assert!(machine.claim(Mechanism::Clgi, Event::Nmi, Condition::Always).is_some());
+        assert!(machine.claim(Mechanism::Clgi, Event::Init, Condition::Always).is_some());
     }
-    assert!(intel.claim(Mechanism::Clgi, Event::Nmi, Condition::Always).is_none());
+    assert!(intel.claim(Mechanism::Clgi, Event::Init, Condition::Always).is_none());
 }
 
 #[test]
