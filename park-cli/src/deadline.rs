@@ -1,9 +1,9 @@
 //! Work that must end in time.
 
 use crate::exit::Failure;
+use core::time::Duration;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
 
 /// Runs `work` for at most `deadline_s` seconds. Work that is late goes on until the program ends, which is at once.
 ///

@@ -7,7 +7,6 @@ use crate::source::one_line;
 use crate::survey::Survey;
 use park_sim::scenario::Scenario;
 use serde::Serialize;
-use core::fmt::Write;
 
 /// The document of schema `park.demo/1`.
 #[derive(Clone, Debug, Serialize)]
@@ -62,17 +61,33 @@ pub fn demo(survey: Survey, seed: u64) -> Result<DemoDocument, Failure> {
 
 /// What happens, in words.
 fn events(machine: &Likeness) -> Vec<String> {
-    let mc = match machine.vendor {
-        SimulatedVendor::Intel => "a machine check, which Intel broadcasts to every CPU",
-        SimulatedVendor::Amd => "a machine check on each CPU, one after the other",
-    };
-    let all = [
-        "kexec: the next kernel overwrites the memory of the old one",
-        "an NMI to one parked CPU, an SMI to the next (its handler does not restart HLT), and so on in turn",
-        mc,
-        "then an NMI and an SMI to every parked CPU",
-    ];
-    all.iter().map(|text| (*text).to_owned()).collect()
+    let on = |first: usize| few(&turn(machine, first));
+    let mut events = vec!["kexec: the next kernel overwrites the old one's memory".to_owned()];
+    events.extend(on(0).map(|cpus| format!("an NMI on {cpus}")));
+    events.extend(on(1).map(|cpus| format!("an SMI on {cpus}, whose handler does not send the CPU back into HLT")));
+    events.push(match (machine.vendor, on(2)) {
+        (SimulatedVendor::Intel, _) => "a machine check, which Intel CPUs broadcast to all".to_owned(),
+        (SimulatedVendor::Amd, Some(cpus)) => format!("a machine check on {cpus}, then on every other parked CPU"),
+        (SimulatedVendor::Amd, None) => "a machine check on every parked CPU".to_owned(),
+    });
+    events.push("an NMI and an SMI on every parked CPU".to_owned());
+    events
+}
+
+/// Names of CPUs, the first few of them.
+fn few(cpus: &[usize]) -> Option<String> {
+    let shown: Vec<String> = cpus.iter().take(EVENTS_IN_TURN).map(usize::to_string).collect();
+    let more = if cpus.len() > shown.len() { " and so on" } else { "" };
+    let noun = if cpus.len() > 1 { "CPUs" } else { "CPU" };
+    (!cpus.is_empty()).then(|| format!("{noun} {}{more}", shown.join(", ")))
+}
+
+/// NMI, SMI and machine check take turns.
+const EVENTS_IN_TURN: usize = 3;
+
+/// The parked CPUs whose turn is the event with this number.
+fn turn(machine: &Likeness, first: usize) -> Vec<usize> {
+    (1..machine.cpus).skip(first).step_by(EVENTS_IN_TURN).collect()
 }
 
 /// The scenario of one way, as a file would say it.
@@ -98,15 +113,17 @@ fn scenario(machine: &Likeness, way: Way) -> String {
             put(&mut text, &format!("do = \"event\"\nevent = \"{event}\"\ncpus = {}", list(cpus)));
         }
     };
-    let every = |kinds: usize, first: usize| -> Vec<usize> { parked.iter().copied().skip(first).step_by(kinds).collect() };
-    event("nmi", &every(3, 0));
-    event("smi-no-restart", &every(3, 1));
+    event("nmi", &turn(machine, 0));
+    event("smi-no-restart", &turn(machine, 1));
     match machine.vendor {
-        SimulatedVendor::Intel => event("mc-broadcast", &parked[..parked.len().min(1)]),
-        SimulatedVendor::Amd => event("mc-local", &every(3, 2).into_iter().chain(every(3, 0)).chain(every(3, 1)).collect::<Vec<_>>()),
+        SimulatedVendor::Intel => put(&mut text, "do = \"event\"\nevent = \"mc-broadcast\""),
+        SimulatedVendor::Amd => {
+            event("mc-local", &[turn(machine, 2), turn(machine, 0), turn(machine, 1)].concat());
+        }
     }
-    event("nmi", &parked);
-    event("smi-no-restart", &parked);
+    for kind in ["nmi", "smi-no-restart"] {
+        put(&mut text, &format!("do = \"event\"\nevent = \"{kind}\"\ncpus = {cpus}"));
+    }
     if way == Way::Park {
         put(&mut text, &format!("do = \"wake\"\ncpus = {cpus}"));
     }
@@ -114,10 +131,55 @@ fn scenario(machine: &Likeness, way: Way) -> String {
 }
 
 fn put(text: &mut String, step: &str) {
-    // Writing to a string does not fail.
-    let _ = write!(text, "[[step]]\n{step}\n");
+    text.push_str("[[step]]\n");
+    text.push_str(step);
+    text.push('\n');
 }
 
 fn list(cpus: &[usize]) -> String {
     format!("[{}]", cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::survey::survey;
+    use crate::words::is_well;
+    use park_sim::machine::MachineConfig;
+    use park_sim::scenario::Outcome;
+
+    fn of(config: &MachineConfig, cpus: u32, seed: u64) -> DemoDocument {
+        let cpuid = |leaf, subleaf| {
+            let regs = config.cpuid.get(leaf, subleaf);
+            [regs.eax, regs.ebx, regs.ecx, regs.edx]
+        };
+        match demo(survey(cpuid, Some(cpus)), seed) {
+            Ok(document) => document,
+            Err(failure) => panic!("{cpus} CPUs, seed {seed}: {failure}"),
+        }
+    }
+
+    #[test]
+    fn every_machine_shows_linux_losing_all_and_park_none() {
+        for config in [MachineConfig::intel(2), MachineConfig::amd(2)] {
+            for (cpus, seed) in [(2, 1), (3, 2), (4, 3), (4, u64::MAX), (17, 4), (64, 5)] {
+                let document = of(&config, cpus, seed);
+                assert_eq!(document.machine.example_because, None);
+                assert_eq!((document.linux.run.outcome, document.park.run.outcome), (Outcome::Lost, Outcome::Safe));
+                let parked =
+                    |run: &SimDocument| run.run.cpus.iter().filter(|cpu| cpu.cpu > 0).cloned().collect::<Vec<_>>();
+                let (linux, park) = (parked(&document.linux), parked(&document.park));
+                assert_eq!((linux.len(), park.len()), (cpus as usize - 1, cpus as usize - 1));
+                assert!(linux.iter().all(|cpu| !is_well(cpu)), "{linux:?}");
+                assert!(park.iter().all(is_well), "{park:?}");
+                assert_eq!(document.exit(), Exit::AsAsked);
+            }
+        }
+    }
+
+    #[test]
+    fn equal_seeds_give_equal_documents() {
+        let json = |seed| serde_json::to_string(&of(&MachineConfig::amd(2), 4, seed)).ok();
+        assert_eq!(json(9), json(9));
+    }
 }

@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::{Cell, Tone, wrap};
 use crate::survey::{CpuCountSource, Survey};
-use crate::words::{fate, is_well};
+use crate::words::{fate, is_well, way};
 use park_sim::scenario::CpuReport;
 
 /// Most characters of a line of text, and of each of the two columns.
@@ -20,23 +20,29 @@ const FREE: usize = usize::MAX;
 /// [`Failure::Output`].
 pub fn print(document: &DemoDocument, out: &mut Output<'_>) -> Result<(), Failure> {
     let machine = &document.machine;
-    text("park parks x86 CPUs so that a kexec can't hurt them. Here is what becomes of parked CPUs without it, and with it.", out)?;
+    text("park takes x86 CPUs away from a kernel and holds them where a kexec can't hurt them: an example.", out)?;
     out.line("")?;
     text(&format!("This machine: {}", describe(&document.survey)), out)?;
     match &machine.example_because {
         Some(why) => {
-            let vendor = machine.vendor.name();
-            text(&format!("Shown below is an EXAMPLE of {} {vendor} CPUs: {why}.", machine.cpus), out)?;
+            let vendor = machine.vendor.title();
+            text(&format!("Shown is an EXAMPLE of {} {vendor} CPUs, because {why}.", machine.cpus), out)?;
         }
-        None => text(&format!("Shown below is its likeness in park's simulator: {} CPUs.", machine.cpus), out)?,
+        None => text(&format!("Shown is its likeness in park's simulator: {} CPUs.", machine.cpus), out)?,
     }
     for note in &machine.notes {
         text(&format!("Note: {note}."), out)?;
     }
     out.line("")?;
-    out.line("What happens to both, in the simulator, with the bytes that real CPUs would execute:")?;
+    out.line("What happens, both times, to simulated CPUs that execute the bytes that real ones would:")?;
     for (number, event) in (1..).zip(&document.events) {
         text(&format!("  {number}. {event}"), out)?;
+    }
+    out.line("")?;
+    text(&format!("Linux's way is {}.", way(machine.linux)), out)?;
+    text(&format!("park's way is {}; chosen because {}.", way(machine.choice.mechanism), machine.choice.why), out)?;
+    for (name, why) in &machine.choice.passed_over {
+        text(&format!("Not {name}: {why}."), out)?;
     }
     out.line("")?;
     let by_linux = format!("parked Linux's way ({})", machine.linux);
@@ -60,7 +66,8 @@ fn describe(survey: &Survey) -> String {
         (count, CpuCountSource::Cpuid) => format!("{count} CPUs in a package"),
     };
     let offered: Vec<&str> = survey.mechanisms.iter().filter(|one| one.available).map(|one| one.name).collect();
-    let offered = if offered.is_empty() { "no way to park".to_owned() } else { format!("can park by {}", offered.join(", ")) };
+    let offered =
+        if offered.is_empty() { "no way to park".to_owned() } else { format!("can park by {}", offered.join(", ")) };
     let mut text = format!("{} family {:x}h model {:x}h, {cpus}", survey.vendor, survey.family, survey.model);
     if survey.hypervisor {
         text.push_str(", a virtual machine");
@@ -85,10 +92,12 @@ fn conclusion(document: &DemoDocument, out: &mut Output<'_>) -> Result<(), Failu
     let (linux, all) = of(&document.linux.run.cpus);
     let (park, _) = of(&document.park.run.cpus);
     let tone = |well| if well == all { Tone::Good } else { Tone::Bad };
-    let linux_text = "waited in the old kernel's memory, with its page tables, stacks and handlers";
+    let linux_text = "waited in memory that the next kernel overwrote";
     out.toned(&format!("Linux's way: {linux} of {all} parked CPUs survived: they {linux_text}."), tone(linux))?;
-    let park_text = "waited in a lot of their own, and the next kernel woke them";
+    let park_text = "waited in a lot of their own, and the next kernel woke them all";
     out.toned(&format!("park:        {park} of {all} parked CPUs survived: they {park_text}."), tone(park))?;
     out.line("")?;
-    out.line("Next: `park sim linux-hlt-kexec-nmi --trace` shows one die step by step; `park sim --list` lists what else.")
+    out.line(
+        "Next: `park sim linux-hlt-kexec-nmi --trace` shows one die step by step; `park sim --list` lists what else.",
+    )
 }

@@ -39,7 +39,9 @@ impl KnobRequest {
         let mut request = Self::default();
         for option in options {
             let Some((name, value)) = option.split_once('=') else {
-                return Err(Failure::Input(format!("--knob {option}: a knob and a value are needed, as in nmi-depth=2")));
+                return Err(Failure::Input(format!(
+                    "--knob {option}: a knob and a value are needed, as in nmi-depth=2"
+                )));
             };
             let (name, value) = (name.trim().replace('_', "-"), value.trim().replace('_', "-"));
             if name == ALL {

@@ -47,13 +47,21 @@ fn run_demo(arguments: &DemoArguments, out: &mut Output<'_>) -> Result<Exit, Fai
     let survey = survey::survey(survey::host_cpuid, survey::host_cpu_count());
     let seed = arguments.seed.unwrap_or(DEFAULT_SEED);
     let document = deadline::within(DEMO_DEADLINE_S, move || demo::demo(survey, seed))?;
-    if arguments.json { out.document(&document)? } else { demo_text::print(&document, out)? }
+    if arguments.json {
+        out.document(&document)?
+    } else {
+        demo_text::print(&document, out)?
+    }
     Ok(document.exit())
 }
 
 fn run_list(arguments: &SimArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let document = list::list()?;
-    if arguments.json { out.document(&document)? } else { list::print(&document, out)? }
+    if arguments.json {
+        out.document(&document)?
+    } else {
+        list::print(&document, out)?
+    }
     Ok(Exit::AsAsked)
 }
 
@@ -63,6 +71,10 @@ fn run_sim(arguments: &SimArguments, out: &mut Output<'_>) -> Result<Exit, Failu
     let scenario = source::load(name)?;
     let seconds = arguments.deadline_s.unwrap_or(DEFAULT_DEADLINE_S);
     let document = deadline::within(seconds, move || sim::simulate(&scenario, &request))?;
-    if arguments.json { out.document(&document)? } else { sim_text::print(&document, out)? }
+    if arguments.json {
+        out.document(&document)?
+    } else {
+        sim_text::print(&document, out)?
+    }
     Ok(document.exit())
 }

@@ -1,10 +1,10 @@
 //! Orders for simulated CPUs, from cpu-park's backends: what a kernel would get.
 
+use core::cell::RefCell;
 use cpu_park::core::{CpuidResult, Event, Mechanism, Response};
 use cpu_park::{Detected, detect};
 use park_sim::machine::MachineConfig;
 use park_sim::scenario::{Orders, ParkOrders};
-use std::cell::RefCell;
 
 /// The latency budget of simulated CPUs, in microseconds: any depth of MWAIT will do.
 pub const LATENCY_US: u32 = u32::MAX;

@@ -2,7 +2,7 @@
 
 use crate::args::{DEFAULT_SEED, SimArguments};
 use crate::exit::{Exit, Failure};
-use crate::knobs::{KnobRequest, RUNS_MAX, Rest, index_of, indices, value_name};
+use crate::knobs::{KnobRequest, RUNS_MAX, Rest, indices, value_name};
 use crate::names::unknown;
 use crate::orders::DetectedOrders;
 use crate::source::one_line;
@@ -87,6 +87,9 @@ pub struct RunDocument {
     pub breaches: u64,
     /// Steps of the machine.
     pub steps: u64,
+    /// The values that --knob=all chose for this run; fixed ones stand in `knobs` only.
+    #[serde(skip)]
+    pub chosen: Vec<(&'static str, &'static str)>,
     /// The last steps, with --trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<Vec<String>>,
@@ -116,6 +119,9 @@ pub struct SimDocument {
     /// Every run, if --knob asked for several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunDocument>,
+    /// The knobs that were fixed.
+    #[serde(skip)]
+    pub fixed: Vec<(&'static str, &'static str)>,
     /// The event and mechanism that would make a lost scenario safe.
     #[serde(skip)]
     pub way_out: Option<(Event, Mechanism)>,
@@ -157,6 +163,7 @@ pub fn simulate(scenario: &Scenario, request: &SimRequest) -> Result<SimDocument
         mechanism: request.mechanism.map(Mechanism::name),
         run,
         runs: if request.knobs.is_sweep() { runs } else { Vec::new() },
+        fixed: request.knobs.fixed.iter().map(|(knob, index)| (knob.name(), value_name(*knob, *index))).collect(),
         way_out,
     })
 }
@@ -196,9 +203,11 @@ fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Resu
     let expected = expected(scenario, request, &report);
     let mut shown: BTreeMap<&'static str, &'static str> =
         report.knobs.iter().map(|knob| (knob.knob, knob.value)).collect();
-    for (knob, index) in knobs {
-        shown.entry(knob.name()).or_insert_with(|| value_name(*knob, *index));
-    }
+    // What was asked for; an event such as smi-no-restart turns a knob on its way.
+    shown.extend(knobs.iter().map(|(knob, index)| (knob.name(), value_name(*knob, *index))));
+    let is_fixed = |knob: Knob| request.knobs.fixed.iter().any(|(fixed, _)| *fixed == knob);
+    let chosen = knobs.iter().filter(|(knob, _)| !is_fixed(*knob));
+    let chosen = chosen.map(|(knob, index)| (knob.name(), value_name(*knob, *index))).collect();
     Ok(RunDocument {
         knobs: shown,
         outcome: report.outcome,
@@ -208,6 +217,7 @@ fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Resu
         failures: report.failures,
         breaches: report.breaches,
         steps: report.steps,
+        chosen,
         trace: (request.trace == Trace::On).then_some(report.trace),
     })
 }
@@ -228,14 +238,4 @@ fn failure(error: &ScenarioError) -> Failure {
         ScenarioError::World { .. } => Failure::Run(text),
         _ => Failure::Input(text),
     }
-}
-
-/// The knobs in which a run differs from the first one.
-#[must_use]
-pub fn difference(run: &RunDocument, first: &RunDocument) -> Vec<(&'static str, &'static str)> {
-    let is_other = |name: &str, value: &str| match first.knobs.get(name) {
-        Some(usual) => *usual != value,
-        None => Knob::from_name(name).is_some_and(|knob| index_of(knob, value) != Some(0)),
-    };
-    run.knobs.iter().filter(|(name, value)| is_other(name, value)).map(|(name, value)| (*name, *value)).collect()
 }

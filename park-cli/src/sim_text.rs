@@ -3,13 +3,13 @@
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::{Cell, Tone};
-use crate::sim::{RunDocument, SimDocument, TRACE_RECORDS, difference};
+use crate::sim::{RunDocument, SimDocument, TRACE_RECORDS};
 use crate::words::{fate, is_well};
 use park_sim::scenario::{CpuReport, Outcome};
 
 /// Most characters of the column that says what became of a CPU.
 const FATE_WIDTH: usize = 76;
-/// Most characters of the column that says which knobs differ.
+/// Most characters of the column that says what --knob chose.
 const KNOBS_WIDTH: usize = 40;
 /// Any width.
 const FREE: usize = usize::MAX;
@@ -28,11 +28,16 @@ pub fn print(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure
     let mut changes = Vec::new();
     changes.extend(document.without.map(|event| format!("left out: {event}")));
     changes.extend(document.mechanism.map(|mechanism| format!("parked in the lot by {mechanism}")));
+    changes.extend(document.fixed.iter().map(|(name, value)| format!("{name}={value}")));
     if !changes.is_empty() {
         out.line(&format!("Changed: {}.", changes.join("; ")))?;
     }
     out.line("")?;
-    if document.runs.is_empty() { print_run(&document.run, out)? } else { print_runs(document, out)? }
+    if document.runs.is_empty() {
+        print_run(&document.run, out)?
+    } else {
+        print_runs(document, out)?
+    }
     if let (Some((deadly, remedy)), None, None) = (document.way_out, document.without, document.mechanism) {
         out.line("")?;
         out.line(&format!("Safe with either: --without {deadly}, or --mechanism {remedy}."))?;
@@ -42,9 +47,12 @@ pub fn print(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure
 
 fn print_trace(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
     let Some(trace) = &run.trace else { return Ok(()) };
-    if trace.len() >= TRACE_RECORDS {
-        out.line(&format!("(the last {TRACE_RECORDS} records)"))?;
+    if !run.chosen.is_empty() {
+        let chosen: Vec<String> = run.chosen.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        out.toned(&chosen.join(" "), Tone::Strong)?;
     }
+    let head = if trace.len() >= TRACE_RECORDS { "its last records" } else { "all of it" };
+    out.toned(&format!("The run, {head}: step of the machine, CPU, RIP, what happened"), Tone::Strong)?;
     trace.iter().try_for_each(|line| out.line(line))?;
     out.line("")
 }
@@ -93,18 +101,20 @@ fn print_run(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
 }
 
 fn print_runs(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure> {
-    let Some(first) = document.runs.first() else { return Ok(()) };
     let row = |run: &RunDocument| {
-        let differs: Vec<String> =
-            difference(run, first).iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let differs = if differs.is_empty() { "as usual".to_owned() } else { differs.join(" ") };
+        let chosen: Vec<String> = run.chosen.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let chosen = if chosen.is_empty() { "as usual".to_owned() } else { chosen.join(" ") };
         let bad = run.cpus.iter().find(|cpu| !is_well(cpu));
         let fate = bad.map_or_else(|| "-".to_owned(), |cpu| format!("CPU {}: {}", cpu.cpu, fate(cpu)));
         let (tone, expected) = if run.expected { (Tone::Good, "yes") } else { (Tone::Bad, "NO") };
-        vec![Cell::plain(differs), Cell::new(run.outcome.name(), tone), Cell::new(expected, tone), Cell::plain(fate)]
+        vec![Cell::plain(chosen), Cell::new(run.outcome.name(), tone), Cell::new(expected, tone), Cell::plain(fate)]
     };
     let rows: Vec<Vec<Cell>> = document.runs.iter().map(row).collect();
-    out.table(&["knobs", "outcome", "expected", "first CPU that is lost"], &rows, &[KNOBS_WIDTH, FREE, FREE, FATE_WIDTH])?;
+    out.table(
+        &["knobs", "outcome", "expected", "first CPU that is lost"],
+        &rows,
+        &[KNOBS_WIDTH, FREE, FREE, FATE_WIDTH],
+    )?;
     out.line("")?;
     let surprises = document.runs.iter().filter(|run| !run.expected).count();
     let runs = document.runs.len();

@@ -41,9 +41,8 @@ fn read(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > FILE_LEN_MAX {
         return Err(format!("has more than {FILE_LEN_MAX} bytes: not a scenario file"));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        format!("byte {} is not UTF-8: not a scenario file", error.utf8_error().valid_up_to())
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8: not a scenario file", error.utf8_error().valid_up_to()))
 }
 
 /// A message on one line: what parsers draw below it goes.

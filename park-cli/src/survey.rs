@@ -1,7 +1,8 @@
 //! This machine by CPUID: who made it, how many CPUs, what park can do with them.
 
 use cpu_park::core::{CpuidResult, Mechanism};
-use cpu_park::x86::features::{FeatureSet, Vendor};
+use cpu_park::x86::features::{FeatureSet, Features, Vendor};
+use cpu_park::x86::registers::cpuid::LEAF_EXTENDED;
 use cpu_park::{Detected, detect};
 use serde::Serialize;
 
@@ -102,7 +103,7 @@ pub fn survey(cpuid: impl Fn(u32, u32) -> CpuidResult, present: Option<u32>) -> 
     let hybrid = highest >= LEAF_STRUCTURED && cpuid(LEAF_STRUCTURED, 0)[3] >> HYBRID_BIT & 1 == 1;
     let (logical_cpus, cpu_count_source) = match present {
         Some(count) => (count, CpuCountSource::OperatingSystem),
-        None => (cpuid_cpu_count(&cpuid, features.has(FeatureSet::HTT)), CpuCountSource::Cpuid),
+        None => (cpuid_cpu_count(&cpuid, features), CpuCountSource::Cpuid),
     };
     let signature = if highest >= 1 { cpuid(1, 0)[0] } else { 0 };
     Survey {
@@ -141,7 +142,7 @@ const fn offered(mechanism: Mechanism) -> &'static str {
 }
 
 /// Logical CPUs of one package, as CPUID says.
-fn cpuid_cpu_count(cpuid: impl Fn(u32, u32) -> CpuidResult, several_possible: bool) -> u32 {
+fn cpuid_cpu_count(cpuid: impl Fn(u32, u32) -> CpuidResult, features: &Features) -> u32 {
     let highest = cpuid(0, 0)[0];
     for leaf in LEAVES_TOPOLOGY.into_iter().filter(|leaf| *leaf <= highest) {
         let levels = (0..TOPOLOGY_LEVELS_MAX).map(|level| cpuid(leaf, level));
@@ -151,14 +152,14 @@ fn cpuid_cpu_count(cpuid: impl Fn(u32, u32) -> CpuidResult, several_possible: bo
             return count;
         }
     }
-    if cpuid(LEAF_SIZES & 0x8000_0000, 0)[0] >= LEAF_SIZES {
+    if cpuid(LEAF_EXTENDED, 0)[0] >= LEAF_SIZES {
         let count = cpuid(LEAF_SIZES, 0)[2] & 0xff;
         if count > 0 {
             return count + 1;
         }
     }
     // Leaf 1, EBX[23:16]: addressable ids in the package, if the package can have more than one.
-    if several_possible && highest >= 1 { (cpuid(1, 0)[1] >> 16 & 0xff).max(1) } else { 1 }
+    if features.has(FeatureSet::HTT) && highest >= 1 { (cpuid(1, 0)[1] >> 16 & 0xff).max(1) } else { 1 }
 }
 
 /// Who made the CPU, for code that must decide by it.

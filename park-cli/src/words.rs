@@ -19,11 +19,11 @@ pub const fn end(end: End) -> &'static str {
 /// Words for every cause, by its name.
 const CAUSES: &[(&str, &str)] = &[
     ("as-planned", "nothing is wrong"),
-    ("foreign-fetch", "it resumed, and fetched instructions from memory that is not its own any more"),
-    ("foreign-walk", "it resumed, and walked page tables in memory that is not its own any more"),
-    ("foreign-push", "an event pushed its frame onto a stack in memory that is not its own any more"),
-    ("foreign-descriptor", "it read a gate or descriptor in memory that is not its own any more"),
-    ("foreign-data", "it read or wrote data in memory that is not its own any more"),
+    ("foreign-fetch", "it resumed, and fetched code from memory that was taken away"),
+    ("foreign-walk", "it resumed, and walked page tables in memory that was taken away"),
+    ("foreign-push", "an event pushed its frame onto a stack in memory that was taken away"),
+    ("foreign-descriptor", "an event came, and its gate or descriptor was in memory that was taken away"),
+    ("foreign-data", "it read or wrote data in memory that was taken away"),
     ("triple-fault", "it faulted while a double fault was delivered"),
     ("mc-without-mce", "a machine check found CR4.MCE = 0"),
     ("mc-while-mcip", "a machine check came while another was being handled"),
@@ -50,6 +50,22 @@ const CAUSES: &[(&str, &str)] = &[
 pub fn cause(cause: Cause) -> &'static str {
     let name = cause.name();
     CAUSES.iter().find(|(known, _)| *known == name).map_or(name, |(_, words)| words)
+}
+
+/// What a way to park does, for people who know neither its name nor park.
+const WAYS: &[(&str, &str)] = &[
+    ("linux-mwait-kicked", "MWAIT in the old kernel, kicked into HLT before the kexec: Linux since 6.5"),
+    ("linux-hlt", "HLT in the old kernel: Linux where there is no MWAIT"),
+    ("hlt", "HLT in reserved memory, with code, page tables, handlers and stacks of its own"),
+    ("mwait", "MWAIT in reserved memory, with code, page tables, handlers and stacks of its own"),
+    ("clgi", "interrupts held by CLGI in reserved memory, with code, page tables and stacks of its own"),
+    ("wait-for-sipi", "INIT, so that only a STARTUP reaches it"),
+];
+
+/// What a parker or mechanism does; its name if there are no words.
+#[must_use]
+pub fn way(name: &str) -> &str {
+    WAYS.iter().find(|(known, _)| *known == name).map_or(name, |(_, words)| words)
 }
 
 /// Whether a CPU is where it should be: in its wait, or running at an entry that somebody named, once.
