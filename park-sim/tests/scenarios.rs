@@ -134,3 +134,39 @@ fn equal_seeds_give_equal_reports() {
         assert_eq!(play(&scenario, &options), play(&scenario, &options));
     }
 }
+
+/// The examples of docs/scenario.md, as they stand there.
+fn documented() -> Vec<String> {
+    let text = include_str!("../../docs/scenario.md");
+    text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_documented_examples_play_as_they_say() {
+    let examples = documented();
+    assert!(examples.len() >= 2);
+    for text in examples {
+        let scenario = Scenario::parse(&text, "docs/scenario.md").unwrap_or_else(|error| panic!("{error}"));
+        for seed in SEEDS {
+            let report = play(&scenario, &RunOptions { seed, ..RunOptions::default() });
+            assert!(report.expected, "{report:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_document_names_every_verb_parker_end_and_cause() {
+    let text = include_str!("../../docs/scenario.md");
+    let verbs = park_sim::scenario::Verb::NAMES.into_iter();
+    let names = verbs
+        .chain(park_sim::scenario::By::names())
+        .chain(park_sim::scenario::End::names())
+        .chain(park_sim::scenario::Cause::names())
+        .chain(park_sim::scenario::Declared::names())
+        .chain(park_sim::scenario::Erratum::names())
+        .chain(park_sim::scenario::Result::names())
+        .chain(Event::ALL.iter().map(|event| event.name()));
+    for name in names {
+        assert!(text.contains(&format!("`{name}`")), "docs/scenario.md does not name {name}");
+    }
+}

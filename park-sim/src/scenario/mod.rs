@@ -6,6 +6,7 @@
 mod act;
 mod builtin;
 mod end;
+mod errata;
 mod error;
 mod events;
 mod measure;
@@ -19,6 +20,7 @@ mod step;
 
 pub use builtin::{builtin_text, names};
 pub use end::{Cause, Declared, End};
+pub use errata::Erratum;
 pub use error::{Place, ScenarioError};
 pub use orders::{GenericOrders, Orders, ParkOrders};
 pub use report::{CpuReport, EventReport, Failure, KnobReport, Outcome, Report};
@@ -39,15 +41,15 @@ pub struct Scenario {
     /// What must come of it.
     pub expect: Expect,
     /// On what it plays.
-    pub machine: MachineSpec,
+    pub(crate) machine: MachineSpec,
     /// The knobs that it is about, each with the index of its value. The others are anybody's.
     pub knobs: Vec<(Knob, u8)>,
     /// What happens.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// Where particular CPUs end.
-    pub expect_cpus: Vec<ExpectCpu>,
+    pub(crate) expect_cpus: Vec<ExpectCpu>,
     /// Ends of the machine that a mechanism declares, and that count as safe here.
-    pub declared: Vec<Declared>,
+    pub(crate) declared: Vec<Declared>,
 }
 
 /// What must come of a scenario.
@@ -81,7 +83,12 @@ pub struct MachineSpec {
     pub levels: PagingLevels,
     /// Bays of the lot.
     pub bays: u32,
+    /// What is wrong with its CPUs.
+    pub errata: Vec<Erratum>,
 }
+
+/// CPUID leaf with family, model and stepping in EAX.
+const SIGNATURE_LEAF: u32 = 1;
 
 impl MachineSpec {
     fn config(&self) -> MachineConfig {
@@ -90,6 +97,9 @@ impl MachineSpec {
             Vendor::Amd => MachineConfig::amd(self.cpus),
         };
         config.x2apic = self.x2apic;
+        for erratum in &self.errata {
+            config.cpuid = config.cpuid.with(SIGNATURE_LEAF, 0, |regs| regs.eax = erratum.signature());
+        }
         for (index, cpu) in config.cpus.iter_mut().enumerate() {
             cpu.bsp = index == self.bsp;
             cpu.apic_id = self.apic_ids.get(index).copied().unwrap_or(cpu.apic_id);
@@ -110,6 +120,30 @@ pub struct ExpectCpu {
 }
 
 impl Scenario {
+    /// On what it plays.
+    #[must_use]
+    pub const fn machine(&self) -> &MachineSpec {
+        &self.machine
+    }
+
+    /// What happens.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Where particular CPUs end.
+    #[must_use]
+    pub fn expect_cpus(&self) -> &[ExpectCpu] {
+        &self.expect_cpus
+    }
+
+    /// Ends of the machine that a mechanism declares, and that count as safe here.
+    #[must_use]
+    pub fn declared(&self) -> &[Declared] {
+        &self.declared
+    }
+
     /// A scenario that is built in.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::error::{Place, ScenarioError};
 use super::reader::{File, Item, Table};
 use super::step::{By, Damage, From, How, Left, Old, Ram, Result as Expected, Step, Verb, When};
-use super::{Cause, Declared, End, Expect, ExpectCpu, MachineSpec, Scenario};
+use super::{Cause, Declared, End, Erratum, Expect, ExpectCpu, MachineSpec, Scenario};
 use crate::machine::{Knob, Vendor};
 use park_core::lot::PagingLevels;
 use park_core::{Event, Mechanism};
@@ -12,6 +12,8 @@ use park_core::{Event, Mechanism};
 const CPUS_MAX: u64 = crate::world::KERNEL_CPUS_MAX as u64;
 /// The most often that something is repeated.
 const TIMES_MAX: u64 = 1000;
+/// The most actions of a scenario, repetitions counted.
+const ACTIONS_MAX: u64 = 10_000;
 /// The most steps that time can pass.
 const STEPS_MAX: u64 = 1_000_000;
 /// How deep repeats nest.
@@ -55,6 +57,11 @@ impl Scenario {
             )?;
             knobs.push((knob, u8::try_from(index).unwrap_or(0)));
         }
+        for erratum in &machine.errata {
+            let (knob, value) = erratum.knob();
+            let index = knob.values().iter().position(|name| *name == value).unwrap_or(0);
+            knobs.push((knob, u8::try_from(index).unwrap_or(0)));
+        }
         let reader = Reader { cpus: machine.cpus, depth: 0 };
         let mut steps = Vec::new();
         for mut table in root.subs("park")? {
@@ -66,6 +73,11 @@ impl Scenario {
         for table in root.subs("step")? {
             steps.push(reader.step(table)?);
         }
+        let actions = weight(&steps);
+        if actions > ACTIONS_MAX {
+            let why = format!("the steps come to {actions} with their repetitions, and {ACTIONS_MAX} are the most");
+            return Err(ScenarioError::Contradiction { place: root.place(), why });
+        }
         let mut expect_cpus = Vec::new();
         for table in root.subs("expect_cpu")? {
             expect_cpus.push(reader.expect_cpu(table)?);
@@ -73,6 +85,17 @@ impl Scenario {
         root.finish()?;
         Ok(Self { name, summary, expect, machine, knobs, steps, expect_cpus, declared })
     }
+}
+
+/// How many actions steps come to, repetitions counted.
+fn weight(steps: &[Step]) -> u64 {
+    steps.iter().fold(0, |sum: u64, step| {
+        sum.saturating_add(match &step.verb {
+            Verb::Repeat { times, steps } => times.saturating_mul(weight(steps)),
+            Verb::Event { times, .. } => *times,
+            _ => 1,
+        })
+    })
 }
 
 fn expect(root: &mut Table<'_>) -> Done<Expect> {
@@ -158,8 +181,23 @@ fn machine(mut table: Table<'_>) -> Done<MachineSpec> {
         },
     };
     let bays = number(table.take("bays"), count, CPUS_MAX)?.max(1) as u32;
+    let errata = errata(&mut table, vendor)?;
     table.finish()?;
-    Ok(MachineSpec { vendor, cpus, bsp: bsp as usize, apic_ids, x2apic, levels, bays })
+    Ok(MachineSpec { errata, vendor, cpus, bsp: bsp as usize, apic_ids, x2apic, levels, bays })
+}
+
+/// Errata by name, of that vendor's CPUs.
+fn errata(table: &mut Table<'_>, vendor: Vendor) -> Done<Vec<Erratum>> {
+    let Some(item) = table.take("errata") else { return Ok(Vec::new()) };
+    let find = |item: &Item<'_>| {
+        let erratum = item.name("erratum", Erratum::from_name, Erratum::names())?;
+        if erratum.vendor() != vendor {
+            let why = format!("no CPU of this vendor has erratum {erratum}");
+            return Err(ScenarioError::Contradiction { place: item.place().clone(), why });
+        }
+        Ok(erratum)
+    };
+    item.list().iter().map(find).collect()
 }
 
 #[derive(Clone, Copy)]

@@ -79,8 +79,8 @@ pub struct Report {
     pub knobs: Vec<KnobReport>,
     /// What came of it.
     pub outcome: Outcome,
-    /// Whether that, and every CPU's end, is what the scenario expects; without an event or with another mechanism:
-    /// whether it is safe.
+    /// Whether that, and every CPU's end, is what the scenario expects; without the deadly event, or by a mechanism of
+    /// the lot: whether it is safe.
     pub expected: bool,
     /// The CPUs.
     pub cpus: Vec<CpuReport>,

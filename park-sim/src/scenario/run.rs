@@ -220,11 +220,11 @@ impl<'s> Run<'s> {
     fn finish(mut self) -> Result<Report, ScenarioError> {
         let cpus = self.measure()?;
         let outcome = self.judge(&cpus);
-        let changed = self.options.without.is_some() || self.options.mechanism.is_some();
-        let expected = match self.scenario.expect {
-            _ if changed => outcome == Outcome::Safe,
-            Expect::Safe => outcome == Outcome::Safe,
-            Expect::Lost { .. } => outcome == Outcome::Lost && self.ends_match(&cpus),
+        let expected = match (self.scenario.expect, self.options.without) {
+            (Expect::Safe, _) => outcome == Outcome::Safe,
+            (Expect::Lost { .. }, _) if self.options.mechanism.is_some() => outcome == Outcome::Safe,
+            (Expect::Lost { deadly, .. }, Some(without)) if deadly == without => outcome == Outcome::Safe,
+            (Expect::Lost { .. }, _) => outcome == Outcome::Lost && self.ends_match(&cpus),
         };
         let machine = &self.world.machine;
         let knobs = machine
