@@ -32,7 +32,7 @@ pub enum ScenarioError {
     #[error("{place}: {message}")]
     Syntax {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// What the parser says.
         message: String,
     },
@@ -40,7 +40,7 @@ pub enum ScenarioError {
     #[error("{place}: there is no key `{key}` here; it takes {known}")]
     UnknownKey {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// The key.
         key: String,
         /// The keys that the table takes.
@@ -50,7 +50,7 @@ pub enum ScenarioError {
     #[error("{place}: `{key}` is missing")]
     Missing {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// The key.
         key: &'static str,
     },
@@ -58,7 +58,7 @@ pub enum ScenarioError {
     #[error("{place}: `{key}` is {found}, but takes {expected}")]
     Value {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// The key.
         key: String,
         /// What stands there.
@@ -70,7 +70,7 @@ pub enum ScenarioError {
     #[error("{place}: no {kind} is named `{name}`; there are {known}")]
     UnknownName {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// What was wanted: `event`, `knob`, `verb` ...
         kind: &'static str,
         /// The name.
@@ -82,7 +82,7 @@ pub enum ScenarioError {
     #[error("{place}: there is no CPU {cpu}; the machine has {cpus}, numbered from 0")]
     NoSuchCpu {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// The number.
         cpu: u64,
         /// How many there are.
@@ -92,7 +92,7 @@ pub enum ScenarioError {
     #[error("{place}: {why}")]
     Contradiction {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// What and what to do.
         why: String,
     },
@@ -114,7 +114,7 @@ pub enum ScenarioError {
     #[error("{place}: CPU {cpu} can't park by {mechanism}: {why}")]
     Orders {
         /// The step.
-        place: Place,
+        place: Box<Place>,
         /// The CPU.
         cpu: usize,
         /// The mechanism.
@@ -126,7 +126,7 @@ pub enum ScenarioError {
     #[error("{place}: {why}")]
     Step {
         /// The step.
-        place: Place,
+        place: Box<Place>,
         /// What and what to do.
         why: String,
     },
@@ -134,8 +134,8 @@ pub enum ScenarioError {
     #[error("{place}: {error}")]
     World {
         /// The step.
-        place: Place,
+        place: Box<Place>,
         /// What failed.
-        error: WorldError,
+        error: Box<WorldError>,
     },
 }

@@ -121,8 +121,8 @@ impl Run<'_> {
         let lot = self.world.lot().map_err(|error| self.world_error(error))?;
         let Some(index) = self.cpus[cpu].bay else { return Ok((End::Absent, Cause::NeverArrived)) };
         let view = {
-            let place = self.place.clone();
-            let failed = |error| ScenarioError::World { place: place.clone(), error };
+            let place = Box::new(self.place.clone());
+            let failed = |error| ScenarioError::World { place: place.clone(), error: Box::new(error) };
             let mut platform = self.world.on(self.boss).map_err(failed)?;
             lot.lot.view(&mut platform, index).map_err(|error| failed(error.into()))?
         };

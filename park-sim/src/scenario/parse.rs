@@ -44,7 +44,7 @@ impl Scenario {
         let mut knobs = Vec::new();
         for (name, item) in root.sub("knobs")?.rest() {
             let knob = Knob::from_name(&name).ok_or_else(|| ScenarioError::UnknownName {
-                place: item.place().clone(),
+                place: Box::new(item.place().clone()),
                 kind: "knob",
                 name: name.clone(),
                 known: Knob::ALL.iter().map(|knob| knob.name()).collect::<Vec<_>>().join(", "),
@@ -68,7 +68,7 @@ impl Scenario {
             let place = table.place();
             let verb = reader.park(&mut table)?;
             table.finish()?;
-            steps.push(Step { place, verb });
+            steps.push(Step { place: *place, verb });
         }
         for table in root.subs("step")? {
             steps.push(reader.step(table)?);
@@ -106,12 +106,12 @@ fn expect(root: &mut Table<'_>) -> Done<Expect> {
         "safe" => match deadly.or(remedy) {
             None => Ok(Expect::Safe),
             Some(item) => Err(ScenarioError::Contradiction {
-                place: item.place().clone(),
+                place: Box::new(item.place().clone()),
                 why: "a safe scenario has no `deadly` and no `remedy`".to_owned(),
             }),
         },
         "lost" => {
-            let missing = |key| ScenarioError::Missing { place: item.place().clone(), key };
+            let missing = |key| ScenarioError::Missing { place: Box::new(item.place().clone()), key };
             let deadly = deadly.ok_or_else(|| missing("deadly"))?;
             let remedy = remedy.ok_or_else(|| missing("remedy"))?;
             Ok(Expect::Lost { deadly: event(&deadly)?, remedy: mechanism(&remedy)? })
@@ -153,7 +153,7 @@ fn machine(mut table: Table<'_>) -> Done<MachineSpec> {
     let apic_ids = match table.take("apic_ids") {
         None => (0..count as u32).collect(),
         Some(item) => {
-            let place = item.place().clone();
+            let place = Box::new(item.place().clone());
             let ids: Vec<u32> =
                 item.list().iter().map(|item| Ok(item.number(u64::from(u32::MAX))? as u32)).collect::<Done<_>>()?;
             if ids.len() != cpus {
@@ -193,7 +193,7 @@ fn errata(table: &mut Table<'_>, vendor: Vendor) -> Done<Vec<Erratum>> {
         let erratum = item.name("erratum", Erratum::from_name, Erratum::names())?;
         if erratum.vendor() != vendor {
             let why = format!("no CPU of this vendor has erratum {erratum}");
-            return Err(ScenarioError::Contradiction { place: item.place().clone(), why });
+            return Err(ScenarioError::Contradiction { place: Box::new(item.place().clone()), why });
         }
         Ok(erratum)
     };
@@ -211,7 +211,7 @@ impl Reader {
         let cpu = item.number(u64::MAX)?;
         match usize::try_from(cpu) {
             Ok(index) if index < self.cpus => Ok(index),
-            _ => Err(ScenarioError::NoSuchCpu { place: item.place().clone(), cpu, cpus: self.cpus }),
+            _ => Err(ScenarioError::NoSuchCpu { place: Box::new(item.place().clone()), cpu, cpus: self.cpus }),
         }
     }
 
@@ -221,7 +221,7 @@ impl Reader {
         match (one, many) {
             (Some(item), None) => Ok(vec![self.cpu(&item)?]),
             (None, Some(item)) => {
-                let (place, items) = (item.place().clone(), item.list());
+                let (place, items) = (Box::new(item.place().clone()), item.list());
                 if items.is_empty() {
                     return Err(ScenarioError::Contradiction { place, why: "`cpus` names no CPU".to_owned() });
                 }
@@ -229,7 +229,7 @@ impl Reader {
             }
             (None, None) => Err(ScenarioError::Missing { place: table.place(), key: "cpus" }),
             (Some(item), Some(_)) => Err(ScenarioError::Contradiction {
-                place: item.place().clone(),
+                place: Box::new(item.place().clone()),
                 why: "`cpu` and `cpus` both stand here: one is enough".to_owned(),
             }),
         }
@@ -264,7 +264,7 @@ impl Reader {
         let place = table.place();
         let verb = self.verb(name, &mut table, &place)?;
         table.finish()?;
-        Ok(Step { place, verb })
+        Ok(Step { place: *place, verb })
     }
 
     fn verb(self, name: &str, table: &mut Table<'_>, place: &Place) -> Done<Verb> {
@@ -330,7 +330,7 @@ impl Reader {
         let event = event(&item)?;
         if matches!(event, Event::Overwrite | Event::InitSipiSipi) {
             let why = format!("`{event}` is a step of its own: do = \"{event}\"");
-            return Err(ScenarioError::Contradiction { place: item.place().clone(), why });
+            return Err(ScenarioError::Contradiction { place: Box::new(item.place().clone()), why });
         }
         let all = table.take("all").map_or(Ok(false), |item| item.flag())?;
         let cpus = match (event, all) {
@@ -347,7 +347,7 @@ impl Reader {
     fn repeat(self, table: &mut Table<'_>, place: &Place) -> Done<Verb> {
         if self.depth >= DEPTH_MAX {
             let why = format!("repeats nest {DEPTH_MAX} deep at most");
-            return Err(ScenarioError::Contradiction { place: place.clone(), why });
+            return Err(ScenarioError::Contradiction { place: Box::new(place.clone()), why });
         }
         let inner = Self { depth: self.depth + 1, ..self };
         let times = table.need("times")?.number(TIMES_MAX)?;

@@ -24,11 +24,11 @@ impl<'t> File<'t> {
     /// The whole file as a table.
     pub(super) fn root(&'t self) -> Result<Table<'t>, ScenarioError> {
         let table = DeTable::parse(self.text).map_err(|error| ScenarioError::Syntax {
-            place: Place {
+            place: Box::new(Place {
                 origin: self.origin.to_owned(),
                 line: error.span().map_or(0, |span| self.line(span.start)),
                 what: "not TOML".to_owned(),
-            },
+            }),
             message: error.message().to_owned(),
         })?;
         Ok(Table { file: self, what: "the file".to_owned(), line: 0, table: table.into_inner(), asked: Vec::new() })
@@ -48,19 +48,19 @@ pub(super) struct Table<'t> {
 /// A value with the line it stands in.
 #[derive(Debug)]
 pub(super) struct Item<'t> {
-    place: Place,
+    place: Box<Place>,
     key: String,
     value: DeValue<'t>,
 }
 
 impl<'t> Table<'t> {
     /// Where this table starts.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Box<Place> {
         self.place_at(self.line)
     }
 
-    fn place_at(&self, line: usize) -> Place {
-        Place { origin: self.file.origin.to_owned(), line, what: self.what.clone() }
+    fn place_at(&self, line: usize) -> Box<Place> {
+        Box::new(Place { origin: self.file.origin.to_owned(), line, what: self.what.clone() })
     }
 
     /// Gives the table a better name, now that it is known.
@@ -146,7 +146,7 @@ fn describe(value: &DeValue<'_>) -> String {
 
 fn wrong(place: &Place, key: &str, found: &DeValue<'_>, expected: &str) -> ScenarioError {
     ScenarioError::Value {
-        place: place.clone(),
+        place: Box::new(place.clone()),
         key: key.to_owned(),
         found: describe(found),
         expected: expected.to_owned(),

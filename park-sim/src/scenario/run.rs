@@ -96,7 +96,8 @@ pub fn run(scenario: &Scenario, options: &RunOptions, orders: &dyn Orders) -> Re
     match run.play(&scenario.steps) {
         Ok(()) => {}
         // What became of the CPUs says it better.
-        Err(ScenarioError::World { error: WorldError::Reset, .. }) if run.world.machine.was_reset().is_some() => {}
+        Err(ScenarioError::World { error, .. })
+            if matches!(*error, WorldError::Reset) && run.world.machine.was_reset().is_some() => {}
         Err(error) => return Err(error),
     }
     run.finish()
@@ -115,7 +116,8 @@ impl<'s> Run<'s> {
         config.knobs = knobs;
         config.rules = options.rules;
         config.trace_records = options.trace;
-        let world = |place: &Place, error| ScenarioError::World { place: place.clone(), error };
+        let world =
+            |place: &Place, error| ScenarioError::World { place: Box::new(place.clone()), error: Box::new(error) };
         let mut stage =
             World::boot(config, scenario.machine.levels, options.seed).map_err(|error| world(&place, error))?;
         stage.build_lot(DEFAULT_LOT, scenario.machine.bays).map_err(|error| world(&place, error))?;
@@ -176,15 +178,19 @@ impl<'s> Run<'s> {
             [regs.eax, regs.ebx, regs.ecx, regs.edx]
         };
         let orders = self.orders.orders(mechanism, &mut cpuid);
-        orders.map_err(|why| ScenarioError::Orders { place: self.place.clone(), cpu, mechanism, why })
+        orders.map_err(|why| ScenarioError::Orders { place: self.place(), cpu, mechanism, why })
+    }
+
+    fn place(&self) -> Box<Place> {
+        Box::new(self.place.clone())
     }
 
     pub(super) fn world_error(&self, error: WorldError) -> ScenarioError {
-        ScenarioError::World { place: self.place.clone(), error }
+        ScenarioError::World { place: self.place(), error: Box::new(error) }
     }
 
     pub(super) fn step_error(&self, why: impl Into<String>) -> ScenarioError {
-        ScenarioError::Step { place: self.place.clone(), why: why.into() }
+        ScenarioError::Step { place: self.place(), why: why.into() }
     }
 
     pub(super) fn fail(&mut self, what: impl Into<String>) {
