@@ -1,4 +1,4 @@
-//! The local APIC of one CPU: registers, modes, priorities (S:10). What writing them does to others is in [`super::ipi`].
+//! The local APIC of one CPU: registers, modes, priorities (S:10). What writing them does to others is in `ipi.rs`.
 
 /// Bits of IA32_APIC_BASE (S:10.4.4, S:10.12.1).
 pub(crate) mod base {

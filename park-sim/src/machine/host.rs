@@ -205,6 +205,18 @@ impl Machine {
         self.host(cpu, result)
     }
 
+    /// A speculative page walk of `cpu`: legal at any time for any linear address (S:4.10.2.3). It reads tables, caches what it finds and never
+    /// faults. Returns whether there was a translation.
+    pub fn speculate(&mut self, cpu: usize, linear: u64) -> bool {
+        if cpu >= self.cpus.len() || !self.cpus[cpu].paging() || !self.canonical(cpu, linear) {
+            return false;
+        }
+        let fault_linear = self.cpus[cpu].fault_linear;
+        let found = self.translate(cpu, linear, Dir::Read, AccessKind::Read).is_ok();
+        self.cpus[cpu].fault_linear = fault_linear;
+        found
+    }
+
     /// CPUID on `cpu`, with the bits that follow its control registers and id.
     #[must_use]
     pub fn cpuid(&self, cpu: usize, leaf: u32, subleaf: u32) -> super::CpuidRegs {

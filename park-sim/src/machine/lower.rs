@@ -97,7 +97,7 @@ fn kind_of(i: &Instruction) -> K {
         M::Xlatb => K::Xlat,
         M::Hlt => K::Hlt,
         M::Pause => K::Pause,
-        M::Nop => K::Nop,
+        M::Nop | M::Reservednop => K::Nop,
         M::Fnop => K::Fnop,
         M::Fninit => K::Fninit,
         M::Endbr64 => K::Endbr64,

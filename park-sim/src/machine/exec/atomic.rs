@@ -38,9 +38,13 @@ impl Machine {
                 let expected = self.cpus[c].gpr[0] & mask(size);
                 let new = self.get(c, op, op.src, size)?;
                 let (location, old) = self.open(c, op, op.dst, size, op.locked())?;
-                // The destination is written either way (S:CMPXCHG vol 2A).
-                self.close(c, location, size, if old == expected { new } else { old }, op.locked())?;
-                if old != expected {
+                // A memory destination is written either way (S:CMPXCHG vol 2A); a register that differs is left whole.
+                if old == expected {
+                    self.close(c, location, size, new, op.locked())?;
+                } else {
+                    if op.dst == Opnd::Mem {
+                        self.close(c, location, size, old, op.locked())?;
+                    }
                     self.set_gpr(c, 0, size, old);
                 }
                 self.flags_sub(c, expected, old, 0, size);

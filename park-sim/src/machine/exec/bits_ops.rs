@@ -31,7 +31,10 @@ impl Machine {
                     K::Bsf if !zero => u64::from(value.trailing_zeros()),
                     K::Bsr if !zero => bits - 1 - leading,
                     // BSF and BSR of 0 leave the destination (A: vol 3; S: undefined).
-                    _ => self.get(c, op, op.dst, size)?,
+                    _ => {
+                        self.cpus[c].set_flag(flags::ZF, true);
+                        return Ok(());
+                    }
                 };
                 self.put(c, op, op.dst, size, result)?;
                 let cpu = &mut self.cpus[c];

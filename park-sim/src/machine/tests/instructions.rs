@@ -206,3 +206,22 @@ fn unknown_msr_stops_but_a_missing_one_faults() {
     run_to_wait(&mut m, 0);
     assert!(in_handler(&m, 0, 13));
 }
+
+#[test]
+fn corner_cases_of_real_processors() {
+    // Found by running the same instructions on a processor: a CMPXCHG that fails leaves a register whole, and so does BSF of 0.
+    let m = run(|a| {
+        a.mov(r8, 0x1122_3344_5566_7788u64)?;
+        a.mov(r9, 0x1122_3344_5566_7788u64)?;
+        a.xor(eax, eax)?;
+        a.cmpxchg(r8d, ecx)?;
+        a.xor(ebx, ebx)?;
+        a.bsf(r9d, ebx)?;
+        a.setz(dl)
+    });
+    let cpu = m.cpu(0);
+    assert_eq!(cpu.reg(Gpr::R8), 0x1122_3344_5566_7788);
+    assert_eq!(cpu.reg(Gpr::Rax), 0x5566_7788);
+    assert_eq!(cpu.reg(Gpr::R9), 0x1122_3344_5566_7788);
+    assert_eq!(cpu.reg(Gpr::Rdx) & 0xff, 1);
+}

@@ -414,3 +414,18 @@ fn out_of_ram_reads_ones_and_writes_vanish() {
     m.store_linear(0, WINDOW, 8, 1).expect("writable");
     assert_eq!(read(&mut m), Ok(u64::MAX));
 }
+
+#[test]
+fn speculation_reads_tables_and_caches() {
+    let mut m = machine(None, MachineConfig::intel(1));
+    map(&mut m, DATA, PRESENT | WRITE);
+    m.set_tag(PhysRange::new(PT, 0x1000), Tag(9));
+    m.set_allowed(0, !(1 << 9));
+    assert!(m.speculate(0, WINDOW));
+    assert_eq!(m.breaches.first().first().map(|breach| breach.kind), Some(AccessKind::Walk));
+    map(&mut m, DATA + 0x1000, PRESENT | WRITE);
+    m.write_phys(DATA, &[1]);
+    assert_eq!(m.load_linear(0, WINDOW, 1), Ok(1), "cached by speculation");
+    assert!(!m.speculate(0, 0x7000_0000_0000));
+    assert_eq!(m.cpu(0).cr2, 0);
+}

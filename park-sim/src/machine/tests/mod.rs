@@ -8,6 +8,7 @@ mod instructions;
 mod memory;
 mod packing;
 mod real_mode;
+mod robust;
 mod svm;
 
 use iced_x86::code_asm::CodeAssembler;
