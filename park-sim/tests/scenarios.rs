@@ -128,6 +128,24 @@ fn safety_holds_for_every_value_of_every_knob() {
 }
 
 #[test]
+fn a_reset_counts_as_safe_only_if_it_is_declared_and_named() {
+    for name in ["wait-for-sipi-declared", "bsp-taken-declared"] {
+        let text = park_sim::scenario::builtin_text(name).unwrap_or_default();
+        let scenario = Scenario::builtin(name).unwrap_or_else(|error| panic!("{error}"));
+        let report = play(&scenario, &RunOptions::default());
+        assert_eq!((report.outcome, report.declared.len()), (Outcome::Safe, 1), "{report:#?}");
+        // Named by the mechanism, but not by the scenario.
+        let unnamed: String =
+            text.lines().filter(|line| !line.starts_with("declared")).map(|line| format!("{line}\n")).collect();
+        let unnamed = Scenario::parse(&unnamed, name).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(play(&unnamed, &RunOptions::default()).outcome, Outcome::Lost);
+        // Named by the scenario, but not by the mechanism.
+        let undeclared = run(&scenario, &RunOptions::default(), &park_sim::scenario::GenericOrders);
+        assert_eq!(undeclared.unwrap_or_else(|error| panic!("{error}")).outcome, Outcome::Lost);
+    }
+}
+
+#[test]
 fn equal_seeds_give_equal_reports() {
     for scenario in scenarios().take(3) {
         let options = RunOptions { seed: 99, ..RunOptions::default() };

@@ -311,7 +311,10 @@ impl Run<'_> {
         let bay = self.bay(cpu)?;
         self.world.await_landing(self.boss, cpu).map_err(|error| self.world_error(error))?;
         self.world.leave(cpu, bay).map_err(|error| self.world_error(error))?;
-        self.landed(cpu);
+        let state = &mut self.cpus[cpu];
+        state.plan = Plan::Kernel;
+        state.bay = None;
+        state.decoys += 1;
         Ok(())
     }
 

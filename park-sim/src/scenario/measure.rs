@@ -8,6 +8,7 @@ use super::step::By;
 use super::{Cause, End};
 use crate::foreign::Parker;
 use crate::machine::{AccessKind, Activity, Breach, ResetCause};
+use crate::world::KERNEL_CPUS_MAX;
 use park_core::lot::{OwnerState, Stage};
 use park_core::op::{Bay, Confirm};
 use park_core::{ErrorKind, Event, Mechanism};
@@ -84,7 +85,8 @@ impl Run<'_> {
         if self.world.machine.cpu(cpu).activity == Activity::WaitForSipi {
             return (End::Waiting, Cause::TakenByInit);
         }
-        if entries > self.cpus[cpu].entries {
+        let decoys = self.world.decoys_taken(&self.world.kernel, cpu);
+        if entries > self.cpus[cpu].entries || (self.has_spare_slots() && decoys > self.cpus[cpu].decoys) {
             return (End::Running, Cause::DoubleEntry);
         }
         if entries < self.cpus[cpu].entries || !self.world.is_idle(cpu) {
@@ -93,13 +95,18 @@ impl Run<'_> {
         (End::Running, cause)
     }
 
+    /// Whether decoy entries have slots that no CPU uses itself.
+    fn has_spare_slots(&self) -> bool {
+        2 * self.cpus.len() <= KERNEL_CPUS_MAX
+    }
+
     fn in_old_kernel(&self, cpu: usize) -> Found {
         let Some(kernel) = &self.last_kernel else { return (End::Faulted, Cause::LeftBehind) };
         let state = self.world.machine.cpu(cpu);
         if state.rip < kernel.code.idle || state.rip >= kernel.code.host {
             return (End::Waiting, Cause::LostWake);
         }
-        match kernel.witness(&self.world.machine, cpu).entries {
+        match kernel.witness(&self.world.machine, cpu).entries + self.world.decoys_taken(kernel, cpu) {
             0 => (End::Running, Cause::AsPlanned),
             1 => (End::Running, Cause::TookOldEntry),
             _ => (End::Running, Cause::DoubleEntry),
@@ -193,7 +200,9 @@ impl Run<'_> {
         let bad = cpus.iter().find(|report| !planned(report))?;
         let (declared, events) = match bad.cause {
             Cause::BspInit => (Declared::BspInit, [Event::Init, Event::InitSipiSipi]),
-            Cause::BroadcastMc => (Declared::McBroadcast, [Event::McBroadcast, Event::McBroadcast]),
+            Cause::BroadcastMc | Cause::McWithoutMce => {
+                (Declared::McBroadcast, [Event::McBroadcast, Event::McBroadcast])
+            }
             Cause::SmmHang => (Declared::SmiRendezvous, [Event::SmiRendezvous, Event::SmiRendezvous]),
             Cause::McWhileGif0 => (Declared::McGif0, [Event::McLocal, Event::McBroadcast]),
             _ => return None,

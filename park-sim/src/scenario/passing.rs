@@ -53,6 +53,7 @@ impl Run<'_> {
         self.has_lease = false;
         for state in &mut self.cpus {
             state.entries = 0;
+            state.decoys = 0;
             state.held = None;
         }
     }
@@ -202,6 +203,7 @@ impl Run<'_> {
         self.old_lease = held;
         for cpu in 0..self.cpus.len() {
             self.cpus[cpu].entries = self.world.kernel.witness(&self.world.machine, cpu).entries;
+            self.cpus[cpu].decoys = self.world.decoys_taken(&self.world.kernel, cpu);
         }
         Ok(())
     }

@@ -59,6 +59,8 @@ pub(super) struct CpuState {
     pub(super) ticket: Option<Ticket>,
     /// How often it must have entered the current kernel.
     pub(super) entries: u64,
+    /// How often it must have taken the entry of a ring that was not waited for.
+    pub(super) decoys: u64,
 }
 
 /// A scenario being played.
@@ -122,7 +124,7 @@ impl<'s> Run<'s> {
             World::boot(config, scenario.machine.levels, options.seed).map_err(|error| world(&place, error))?;
         stage.build_lot(DEFAULT_LOT, scenario.machine.bays).map_err(|error| world(&place, error))?;
         place.what = "the run".to_owned();
-        let cpu = CpuState { plan: Plan::Kernel, by: None, bay: None, held: None, ticket: None, entries: 0 };
+        let cpu = CpuState { plan: Plan::Kernel, by: None, bay: None, held: None, ticket: None, entries: 0, decoys: 0 };
         let mut run = Self {
             scenario,
             options,

@@ -1,6 +1,6 @@
 //! Parking and waking in a world: the target's sanitising, its arrival, its departure.
 
-use super::{FrameKind, TAG_LOT, Whereabouts, World, WorldError, allow};
+use super::{FrameKind, KERNEL_CPUS_MAX, Kernel, TAG_LOT, Whereabouts, World, WorldError, allow};
 use crate::machine::{Activity, Event, EventKind, Gpr, HostReg, Special};
 use crate::platform::OnCpu;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
@@ -25,6 +25,12 @@ pub enum HandlerKind {
     Nmi,
     /// The machine-check handler, with MCIP still set.
     Mc,
+}
+
+/// The slot of a kernel that a CPU's decoy entry uses. Above half of the CPUs that a kernel has room for, it is another
+/// CPU's own.
+const fn decoy_slot(cpu: usize) -> usize {
+    (KERNEL_CPUS_MAX - 1).saturating_sub(cpu)
 }
 
 /// Steps that a CPU may need from its bay into its kernel.
@@ -241,8 +247,13 @@ impl World {
     /// # Errors
     /// [`WorldError::NoLot`]; [`WorldError::Park`] if the frame can't be written.
     pub fn entry(&mut self, cpu: usize) -> Result<Entry, WorldError> {
+        self.entry_through(cpu, cpu)
+    }
+
+    /// An entry whose frame and witness are those of `slot`.
+    fn entry_through(&mut self, cpu: usize, slot: usize) -> Result<Entry, WorldError> {
         let transit = self.kernel.transit_root.ok_or(WorldError::NoLot)?;
-        let placement = self.kernel.placement(cpu, FrameKind::Departure);
+        let placement = self.kernel.placement(slot, FrameKind::Departure);
         let [gdt, idt] = self.kernel.tables();
         let rsp = self.kernel.stack_top(cpu);
         // The kernel's, whatever the CPU has now: INIT leaves it one without paging.
@@ -258,7 +269,7 @@ impl World {
             cr4,
             rsp,
             rip: self.kernel.code.landed,
-            arg: self.kernel.witness_address(cpu),
+            arg: self.kernel.witness_address(slot),
         };
         self.entry_tags[cpu] = self.kernel.tag;
         let mut frame = [0; FRAME_LEN];
@@ -286,7 +297,7 @@ impl World {
         self.leave(cpu, bay)
     }
 
-    /// Lets a CPU that has taken its entry run until it has landed in the current kernel once more.
+    /// Lets a CPU that has taken its entry run until it idles in the current kernel.
     ///
     /// # Errors
     /// [`WorldError::NotLanded`].
@@ -294,12 +305,8 @@ impl World {
         if self.machine.cpu(cpu).rip == self.kernel.code.idle {
             return Ok(());
         }
-        let before = self.kernel.witness(&self.machine, cpu).entries;
-        match self.let_others_run(boss, LANDING_STEPS)? {
-            _ if self.kernel.witness(&self.machine, cpu).entries > before => Ok(()),
-            _ if self.is_idle(cpu) => Ok(()),
-            _ => Err(WorldError::NotLanded { cpu }),
-        }
+        self.let_others_run(boss, LANDING_STEPS)?;
+        if self.is_idle(cpu) { Ok(()) } else { Err(WorldError::NotLanded { cpu }) }
     }
 
     /// Whether a CPU is in the current kernel's idle loop.
@@ -319,12 +326,19 @@ impl World {
         Ok(())
     }
 
-    /// An entry of the current kernel that nobody wants to see taken: the same way in, another argument and stack.
+    /// An entry of the current kernel with another argument and frame than [`World::entry`]: which of two the CPU took
+    /// shows in [`World::decoys_taken`].
     ///
     /// # Errors
     /// As [`World::entry`].
     pub fn decoy_entry(&mut self, cpu: usize) -> Result<Entry, WorldError> {
-        self.entry(cpu)
+        self.entry_through(cpu, decoy_slot(cpu))
+    }
+
+    /// How often a CPU took a decoy entry of `kernel`.
+    #[must_use]
+    pub fn decoys_taken(&self, kernel: &Kernel, cpu: usize) -> u64 {
+        kernel.witness(&self.machine, decoy_slot(cpu)).entries
     }
 
     /// From now on a CPU in wait-for-SIPI may use the current kernel and the lot: it is about to be started.
