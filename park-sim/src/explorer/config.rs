@@ -179,9 +179,8 @@ impl Config {
     }
 }
 
-/// Knobs that every exploration leaves at their first value: the rendezvous of SMM waits for *other* CPUs, and here
-/// those run host-modelled code; scenarios vary it.
-pub const PINNED: &[(Knob, u8)] = &[(Knob::SmmRendezvous, 0)];
+/// Knobs that every exploration leaves at their first value, and why: see [`super::EXCLUDED_KNOBS`].
+pub const PINNED: &[(Knob, u8)] = &[(Knob::SmmRendezvous, 0), (Knob::IcrBusy, 0), (Knob::McBroadcastAmd, 0)];
 
 /// How many entries a scene has: two of the old holder's, two of the new one's.
 pub(crate) const ENTRIES: usize = 4;

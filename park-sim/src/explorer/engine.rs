@@ -24,6 +24,8 @@ pub(crate) struct Engine<'c> {
     pub(crate) wakers: Interner<Waker>,
     pub(crate) chosen: Interner<Chosen>,
     pinned: KnobSet,
+    /// The knobs of a path whose CPU executes nothing more: none is open.
+    closed: Chosen,
     lot: PhysRange,
 }
 
@@ -51,7 +53,10 @@ impl<'c> Engine<'c> {
         let keys = Keys::new(&scene);
         let coverage = Coverage::of(&scene);
         let (wakers, chosen) = (Interner::new(), Interner::new());
-        let mut engine = Self { config, scene, keys, coverage, wakers, chosen, pinned, lot };
+        let mut all = KnobSet::empty();
+        Knob::ALL.iter().for_each(|knob| all.insert(*knob));
+        let closed = Chosen { values: scene.machine.knobs, set: all };
+        let mut engine = Self { config, scene, keys, coverage, wakers, chosen, pinned, closed, lot };
         let knobs = Chosen { values: engine.scene.machine.knobs, set: pinned };
         let home = engine.word(bay::STAGE) == park_core::lot::Stage::Waiting as u64;
         let memory = Memory {
@@ -221,6 +226,9 @@ impl<'c> Engine<'c> {
             }
         }
         self.check(&mut next, action, before)?;
+        if next.memory.end != End::None {
+            next.knobs = self.chosen.number(self.closed);
+        }
         Ok(next)
     }
 

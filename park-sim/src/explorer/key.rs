@@ -7,6 +7,7 @@
 //!   store buffer: statistics, which neither bay code nor operation reads. The count of machine checks *in a row* stays.
 //! * The bay's stacks below RSP, and whole stacks that RSP is not on: every handler of the parked table abandons what it
 //!   interrupted, and leaves by a frame that it builds (bay.s, "handlers of the parked IDT").
+//! * All of a CPU that an INIT took, or that shut down: it executes nothing more, whatever its knobs.
 //! * The machine-check banks: nothing of park touches them.
 //! * Of the lease holders' CPUs all but the store buffer: they execute host-modelled code, to which nothing is
 //!   delivered.
@@ -17,7 +18,7 @@
 use super::hash::Hash128;
 use super::liveness::Liveness;
 use super::scene::{NEW, OLD, PARKED, Scene};
-use super::state::Vars;
+use super::state::{End, Vars};
 use crate::machine::Gpr;
 use crate::machine::store_buffer::{Entry, StoreBuffer};
 use core::hash::Hash;
@@ -54,6 +55,9 @@ impl Keys {
 
     /// The key of the scene's present state and `vars`.
     pub(crate) fn key(&mut self, scene: &mut Scene, vars: &Vars) -> u128 {
+        if vars.memory.end != End::None {
+            return self.without_cpu(scene, vars);
+        }
         let cpu = scene.machine.cpu_mut(PARKED);
         let kept = (cpu.gpr, cpu.rflags, cpu.stores);
         let rsp = cpu.reg(Gpr::Rsp);
@@ -72,6 +76,30 @@ impl Keys {
         }
         let mut hash = Hash128::new();
         hash.bytes(&self.buffer);
+        vars.hash(&mut hash);
+        hash.end()
+    }
+}
+
+impl Keys {
+    /// The key where the CPU executes nothing more: memory, and stores on their way to it.
+    fn without_cpu(&mut self, scene: &Scene, vars: &Vars) -> u128 {
+        let mut hash = Hash128::new();
+        for cpu in [PARKED, OLD, NEW] {
+            for store in scene.machine.cpu(cpu).stores.iter() {
+                store.hash(&mut hash);
+            }
+            hash.bytes(&[cpu as u8]);
+        }
+        for range in &scene.regions {
+            self.buffer.clear();
+            self.buffer.resize(range.len as usize, 0);
+            scene.machine.read_phys(range.start, &mut self.buffer);
+            if range.start == scene.bay_phys {
+                mask_bay(&mut self.buffer, 0);
+            }
+            hash.bytes(&self.buffer);
+        }
         vars.hash(&mut hash);
         hash.end()
     }

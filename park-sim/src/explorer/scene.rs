@@ -1,13 +1,13 @@
 //! The stage of an exploration: a machine with two kernels, a lot and a parked CPU, as real code left it.
 
-use super::config::{ApicState, Config, ENTRIES, Start};
+use super::config::{ApicState, Config, Do, ENTRIES, Start};
 use crate::machine::{Activity, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
 use crate::world::{DEFAULT_LOT, FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
 use crate::world::{KERNEL_LEN, WorldError, allow};
 use park_core::lot::{Lot, Stage, bay, header};
 use park_core::op::{Bay, Lease};
 use park_core::{Entry, PhysAddr};
-use park_x86::code::{BayLabels, bay_labels};
+use park_x86::code::{BayLabels, bay_code, bay_labels};
 use park_x86::frame::FRAME_LEN;
 
 /// Index of the CPU on which the old lease holder's code runs.
@@ -27,10 +27,12 @@ const NEW_KERNEL_BASE: u64 = 0xffff_8080_0000_0000;
 const ENTRY_CODE: [u8; 4] = [0xf3, 0x90, 0xeb, 0xfc];
 /// Bytes from one entry's code to the next.
 const ENTRY_STRIDE: u64 = 16;
-/// Bytes from one entry's stack to the next, and how much of each a handler on the way out may use.
+/// Bytes from one entry's stack to the next.
 const ENTRY_STACK: u64 = 0x200;
 /// Steps in which the CPU reaches the start of the exploration: far more than it takes.
 const SETUP_STEPS: u64 = 100_000;
+/// Bytes of an entry's stack that handlers on the way out use: an NMI inside a #MC, 88 and 72 bytes.
+const ENTRY_STACK_USED: u64 = 0xc0;
 /// Bytes of a handler's stack, of the CPU's own and of its witness, in the kernel that it arrives from.
 const OWNER_STACK: u64 = 0x100;
 const WITNESS_LEN: u64 = 0x40;
@@ -125,12 +127,14 @@ impl Scene {
         if config.start == Start::Arrival {
             arrival_regions(&world.kernel, &mut regions);
         }
-        let entries = [
-            entry(&mut world.machine, &world.kernel, 0, &mut regions),
-            entry(&mut world.machine, &world.kernel, 1, &mut regions),
-            entry(&mut world.machine, &second, 0, &mut regions),
-            entry(&mut world.machine, &second, 1, &mut regions),
-        ];
+        let kernels = [&world.kernel, &world.kernel, &second, &second];
+        let mut entries = [Entry { rip: 0, rsp: 0, cr3: PhysAddr(0), arg: 0 }; ENTRIES];
+        for (number, (place, kernel)) in entries.iter_mut().zip(kernels).enumerate() {
+            *place = entry(&mut world.machine, kernel, number as u64);
+            if takes(config, number as u8) {
+                regions.push(PhysRange::new(kernel.phys(place.rsp - ENTRY_STACK_USED), ENTRY_STACK_USED));
+            }
+        }
         let mut machine = world.machine;
         machine.write_phys(bay_phys + bay::MC_ROW, &[config.mc_row]);
         if config.apic == ApicState::SoftOff {
@@ -139,7 +143,8 @@ impl Scene {
         machine.set_allowed(PARKED, if arrived { allow(&[TAG_LOT]) } else { allow(&[TAG_LOT, TAG_OLD]) });
         machine.breaches.clear();
         machine.take_knobs_read();
-        let mut code = vec![0; header_code_len(&lot.lot)];
+        // The region behind the code is padding.
+        let mut code = vec![0; bay_code().len()];
         machine.read_phys(code_phys, &mut code);
         Ok(Self { machine, lot: lot.lot, lease: lot.lease, bay, bay_phys, code_phys, code, entries, regions })
     }
@@ -172,10 +177,6 @@ impl Scene {
     }
 }
 
-fn header_code_len(lot: &Lot) -> usize {
-    lot.header().code_len as usize
-}
-
 fn machine_config(config: &Config) -> MachineConfig {
     let mut machine = match config.vendor {
         Vendor::Intel => MachineConfig::intel(CPUS),
@@ -200,12 +201,21 @@ fn second_kernel(world: &mut World, lot: &Lot, config: &Config) -> Result<Kernel
 }
 
 /// An entry into `kernel`: all its registers differ from the other entries' of the same kernel, but for the root.
-fn entry(machine: &mut Machine, kernel: &Kernel, number: u64, regions: &mut Vec<PhysRange>) -> Entry {
+fn entry(machine: &mut Machine, kernel: &Kernel, number: u64) -> Entry {
     let rip = kernel.foreign_text() + ENTRY_STRIDE * number;
     machine.write_phys(kernel.phys(rip), &ENTRY_CODE);
     let rsp = kernel.stack_top(PARKED) - ENTRY_STACK * (number + 1);
-    regions.push(PhysRange::new(kernel.phys(rsp - OWNER_STACK), OWNER_STACK));
     Entry { rip, rsp, cr3: PhysAddr(kernel.transit_root.unwrap_or(0)), arg: kernel.witness_address(PARKED) + number }
+}
+
+/// Whether a holder of this configuration rings with this entry.
+fn takes(config: &Config, number: u8) -> bool {
+    let bad = number == 0;
+    config.old.iter().chain(config.new).any(|command| match command {
+        Do::Wake(entry) => *entry == number,
+        Do::WakeByBadRoot | Do::WakeToBadRip => bad,
+        _ => false,
+    })
 }
 
 /// What a CPU on its way in writes in its kernel: frame, stacks, witness.
