@@ -263,7 +263,7 @@ impl Machine {
     /// Data breakpoints (S:17.2.5): traps, reported after the instruction.
     #[cold]
     pub(crate) fn match_data_breakpoint(&mut self, c: usize, linear: u64, size: u8, dir: Dir) {
-        let rule = self.rules.on(Rule::BreakpointsMatch);
+        let rule = self.breakpoints_match();
         let cpu = &mut self.cpus[c];
         let dr7 = cpu.dr[7];
         for n in 0..4u32 {

@@ -112,7 +112,7 @@ impl Machine {
         cpu.taken.nmi_arrived += 1;
         if cpu.activity == Activity::WaitForSipi
             && self.config.vendor == Vendor::Intel
-            && self.rules.on(Rule::WfsHoldsNmi)
+            && self.wait_for_sipi_holds_nmi()
             && self.knob::<NmiWfsIntel>() == NmiWfsIntel::Drop
         {
             return;

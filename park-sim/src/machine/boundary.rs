@@ -88,6 +88,10 @@ impl Machine {
         }
     }
 
+    pub(crate) const fn wait_for_sipi_holds_nmi(&self) -> bool {
+        self.rules.on(Rule::WfsHoldsNmi)
+    }
+
     fn nmi_taken(&self, cpu: &Cpu) -> bool {
         if cpu.nmi_blocked || (!cpu.gif && self.rules.on(Rule::Gif0HoldsNmi)) || cpu.shadow == Shadow::MovSs {
             return false;
@@ -96,7 +100,7 @@ impl Machine {
             return false;
         }
         match cpu.activity {
-            Activity::WaitForSipi => !self.rules.on(Rule::WfsHoldsNmi),
+            Activity::WaitForSipi => !self.wait_for_sipi_holds_nmi(),
             Activity::Shutdown => {
                 let vendor = self.config.vendor == Vendor::Intel || self.knob::<NmiShutdownAmd>() == NmiShutdownAmd::Ends;
                 !cpu.shutdown_sticky && vendor && self.rules.on(Rule::ShutdownLeftByNmi)
@@ -294,10 +298,14 @@ impl Machine {
         Some(self.raise(c, Fault { vector: vector::DB, error: None }, Source::External))
     }
 
+    pub(crate) const fn breakpoints_match(&self) -> bool {
+        self.rules.on(Rule::BreakpointsMatch)
+    }
+
     /// Instruction breakpoints are faults (S:17.3.1.1).
     fn match_code_breakpoint(&mut self, c: usize) -> Option<Outcome> {
         let cpu = &self.cpus[c];
-        if cpu.flag(flags::RF) || !cpu.gif || !self.rules.on(Rule::BreakpointsMatch) {
+        if cpu.flag(flags::RF) || !cpu.gif || !self.breakpoints_match() {
             return None;
         }
         let linear = if cpu.code_bits == 64 { cpu.rip } else { cpu.seg(Seg::Cs).base.wrapping_add(cpu.rip) & 0xffff_ffff };

@@ -24,13 +24,17 @@ impl Machine {
         }
     }
 
+    const fn cet_without_wp(&self, cr0: u64, cr4: u64) -> bool {
+        cr4 & cr4::CET != 0 && cr0 & cr0::WP == 0 && self.rules.on(Rule::CetNeedsWp)
+    }
+
     pub(crate) fn write_cr0(&mut self, c: usize, value: u64) -> Exec<()> {
         let cpu = &self.cpus[c];
         let old = cpu.cr0;
         if value >> 32 != 0
             || (value & cr0::PG != 0 && value & cr0::PE == 0)
             || (value & cr0::NW != 0 && value & cr0::CD == 0)
-            || (value & cr0::WP == 0 && cpu.cr4 & cr4::CET != 0 && self.rules.on(Rule::CetNeedsWp))
+            || self.cet_without_wp(value, cpu.cr4)
             || (cpu.vmx_root && value & VMX_FIXED_CR0 != VMX_FIXED_CR0)
         {
             return Err(GP0);
@@ -128,7 +132,7 @@ impl Machine {
             || (long && value & cr4::PAE == 0)
             || (long && changed & cr4::LA57 != 0 && self.rules.on(Rule::La57FixedInLongMode))
             || (on & cr4::PCIDE != 0 && (!long || cpu.cr3 & 0xfff != 0))
-            || (value & cr4::CET != 0 && cpu.cr0 & cr0::WP == 0 && self.rules.on(Rule::CetNeedsWp))
+            || self.cet_without_wp(cpu.cr0, value)
             || (on & cr4::FRED != 0 && !long)
             || (cpu.vmx_root && value & cr4::VMXE == 0)
         {

@@ -6,9 +6,11 @@ mod events;
 mod init;
 mod instructions;
 mod memory;
+mod knobs;
 mod packing;
 mod real_mode;
 mod robust;
+mod rules;
 mod svm;
 
 use iced_x86::code_asm::CodeAssembler;
