@@ -19,7 +19,14 @@ fn machine() -> Machine {
         put(PML4 + 0x2000 + 8 * n, (n << 21) | 0x83);
     }
     for cpu in 0..2 {
-        m.start_long_mode(cpu, &LongMode { gdtr: TableRegister { base: 0, limit: 0 }, arg: DATA, ..LongMode::new(PML4, CODE + 0x1000 * cpu as u64, 0x40_0000) });
+        m.start_long_mode(
+            cpu,
+            &LongMode {
+                gdtr: TableRegister { base: 0, limit: 0 },
+                arg: DATA,
+                ..LongMode::new(PML4, CODE + 0x1000 * cpu as u64, 0x40_0000)
+            },
+        );
     }
     m
 }

@@ -1,5 +1,6 @@
 //! Loads and stores of a CPU: tags, store buffer, uncached memory, and what a store does when it becomes visible.
 
+use super::Machine;
 use super::activity::Activity;
 use super::apic::ApicMode;
 use super::bits::vector;
@@ -12,7 +13,6 @@ use super::paging::{Dir, Place};
 use super::rules::Rule;
 use super::store_buffer::Entry;
 use super::trace::{TraceRecord, TraceWhat};
-use super::Machine;
 
 /// Who writes memory, for what a store does to monitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,7 +233,10 @@ impl Machine {
             if writer == Writer::Device && !self.device_write_wakes(index) {
                 continue;
             }
-            if !self.cpus[index].gif && self.cpus[index].activity.is_mwait_family() && self.knob::<Gif0Monitor>() == Gif0Monitor::Ignored {
+            if !self.cpus[index].gif
+                && self.cpus[index].activity.is_mwait_family()
+                && self.knob::<Gif0Monitor>() == Gif0Monitor::Ignored
+            {
                 continue;
             }
             let cpu = &mut self.cpus[index];

@@ -1,5 +1,6 @@
 //! Events arriving at CPUs: what is latched, dropped or acted on at once (events.md section 7.1).
 
+use super::Machine;
 use super::access::Writer;
 use super::activity::{Activity, Delivered, Outcome, ResetCause};
 use super::apic::{ApicMode, LVT_MASKED, Lvt, TIMER_DEADLINE, TIMER_MODE};
@@ -13,7 +14,6 @@ use super::msr::num;
 use super::paging::Dir;
 use super::rules::Rule;
 use super::trace::{TraceRecord, TraceWhat};
-use super::Machine;
 
 /// LVT and ICR delivery modes (S:10.5.1).
 pub(crate) mod delivery {
@@ -70,7 +70,9 @@ impl Machine {
         match event.target {
             Target::Cpu(cpu) => self.arrive(cpu, event.kind),
             Target::All => (0..self.cpus.len()).for_each(|cpu| self.arrive(cpu, event.kind)),
-            Target::AllBut(but) => (0..self.cpus.len()).filter(|cpu| *cpu != but).for_each(|cpu| self.arrive(cpu, event.kind)),
+            Target::AllBut(but) => {
+                (0..self.cpus.len()).filter(|cpu| *cpu != but).for_each(|cpu| self.arrive(cpu, event.kind))
+            }
         }
     }
 
@@ -81,12 +83,16 @@ impl Machine {
             EventKind::Nmi => self.arrive_nmi(c),
             EventKind::Smi => cpu.latches.smi = true,
             EventKind::Init => {
-                let ignored = cpu.activity == Activity::WaitForSipi && !cpu.smm.inside && self.knob::<InitWfs>() == InitWfs::Ignored;
+                let ignored = cpu.activity == Activity::WaitForSipi
+                    && !cpu.smm.inside
+                    && self.knob::<InitWfs>() == InitWfs::Ignored;
                 self.cpus[c].latches.init |= !ignored;
             }
             EventKind::Sipi(page) => self.arrive_sipi(c, page),
             EventKind::Fixed(requested) => self.arrive_fixed(c, requested),
-            EventKind::MachineCheck | EventKind::MachineCheckLocal | EventKind::MachineCheckFatal => self.arrive_machine_check(c, kind),
+            EventKind::MachineCheck | EventKind::MachineCheckLocal | EventKind::MachineCheckFatal => {
+                self.arrive_machine_check(c, kind)
+            }
             EventKind::Reset => self.reset_machine(ResetCause::Injected),
             EventKind::TimerExpiry => self.timer_expires(c),
             EventKind::PmuOverflow => self.counter_overflows(c),
@@ -118,7 +124,9 @@ impl Machine {
             return;
         }
         let cpu = &self.cpus[c];
-        let soft_off = cpu.apic.mode() != ApicMode::Disabled && !cpu.apic.software_enabled() && cpu.activity != Activity::WaitForSipi;
+        let soft_off = cpu.apic.mode() != ApicMode::Disabled
+            && !cpu.apic.software_enabled()
+            && cpu.activity != Activity::WaitForSipi;
         if soft_off && self.knob::<NmiApicSoftOff>() == NmiApicSoftOff::WakeOnly {
             self.cpus[c].latches.nmi_wake_only = true;
             return;
@@ -134,7 +142,9 @@ impl Machine {
     fn arrive_sipi(&mut self, c: usize, page: u8) {
         let cpu = &self.cpus[c];
         let waiting = cpu.activity == Activity::WaitForSipi && !cpu.smm.inside;
-        if (waiting && self.rules.on(Rule::SipiStartsWaiting)) || (!waiting && !self.rules.on(Rule::SipiIgnoredElsewhere)) {
+        if (waiting && self.rules.on(Rule::SipiStartsWaiting))
+            || (!waiting && !self.rules.on(Rule::SipiIgnoredElsewhere))
+        {
             self.start_up(c, page);
         }
     }
@@ -192,11 +202,13 @@ impl Machine {
         match self.config.vendor {
             Vendor::Intel => {
                 let enabled = msr.perf_global_ctrl();
-                let programmable = (0..8u32).any(|n| enabled & (1 << n) != 0 && armed(msr.stored(num::PERFEVTSEL0 + n)));
+                let programmable =
+                    (0..8u32).any(|n| enabled & (1 << n) != 0 && armed(msr.stored(num::PERFEVTSEL0 + n)));
                 programmable || (enabled >> 32 != 0 && msr.stored(num::FIXED_CTR_CTRL) & FIXED_PMI != 0)
             }
             Vendor::Amd => {
-                (0..6u32).any(|n| armed(msr.stored(num::AMD_PERF_CTL0 + 2 * n))) || (0..4u32).any(|n| armed(msr.stored(num::K7_EVNTSEL0 + n)))
+                (0..6u32).any(|n| armed(msr.stored(num::AMD_PERF_CTL0 + 2 * n)))
+                    || (0..4u32).any(|n| armed(msr.stored(num::K7_EVNTSEL0 + n)))
             }
         }
     }
@@ -241,7 +253,9 @@ impl Machine {
     fn store_debug_record(&mut self, c: usize, index_at: u64) {
         let Ok(index) = self.read_linear(c, index_at, 8, AccessKind::Trace) else { return };
         for word in 0..DS_RECORD_BYTES / 8 {
-            let Ok(place) = self.translate(c, index.wrapping_add(8 * word), Dir::Write, AccessKind::Trace) else { return };
+            let Ok(place) = self.translate(c, index.wrapping_add(8 * word), Dir::Write, AccessKind::Trace) else {
+                return;
+            };
             self.hardware_write(c, place.phys & !7, AccessKind::Trace);
         }
         let Ok(place) = self.translate(c, index_at, Dir::Write, AccessKind::Trace) else { return };

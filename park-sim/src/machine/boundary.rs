@@ -1,14 +1,16 @@
 //! What a CPU does between two instructions: which held event is taken, which wait ends (S:Table 6-2; A:15.17).
 
+use super::Machine;
 use super::activity::{Activity, Delivered, Outcome};
 use super::bits::{flags, vector};
 use super::config::Vendor;
 use super::cpu::{ArmedBy, Cpu, Seg, Shadow};
 use super::fault::Fault;
 use super::interrupt::Source;
-use super::knobs::{BlockedNmiMwait, Gif0WaitEnds, MaskedIntrMwait, McGif0, McSmm, McWfs, NmiShutdownAmd, SmiShutdown, StiHoldsNmi};
+use super::knobs::{
+    BlockedNmiMwait, Gif0WaitEnds, MaskedIntrMwait, McGif0, McSmm, McWfs, NmiShutdownAmd, SmiShutdown, StiHoldsNmi,
+};
 use super::rules::Rule;
-use super::Machine;
 
 /// DR6 bits of breakpoint matches.
 const DR6_MATCHES: u64 = 0xf;
@@ -60,7 +62,11 @@ impl Machine {
                         McGif0::Shutdown => Action::MachineCheckShutdown,
                     };
                 }
-                if self.leaves(activity, Rule::HltEndedByMc, Rule::MwaitEndedByMc) { Action::MachineCheck } else { Action::Nothing }
+                if self.leaves(activity, Rule::HltEndedByMc, Rule::MwaitEndedByMc) {
+                    Action::MachineCheck
+                } else {
+                    Action::Nothing
+                }
             }
         }
     }
@@ -78,7 +84,8 @@ impl Machine {
     }
 
     fn init_taken(&self, cpu: &Cpu) -> bool {
-        if (!cpu.gif && self.rules.on(Rule::Gif0HoldsInit)) || (cpu.vmx_root && self.rules.on(Rule::InitHeldInVmxRoot)) {
+        if (!cpu.gif && self.rules.on(Rule::Gif0HoldsInit)) || (cpu.vmx_root && self.rules.on(Rule::InitHeldInVmxRoot))
+        {
             return false;
         }
         match cpu.activity {
@@ -102,7 +109,8 @@ impl Machine {
         match cpu.activity {
             Activity::WaitForSipi => !self.wait_for_sipi_holds_nmi(),
             Activity::Shutdown => {
-                let vendor = self.config.vendor == Vendor::Intel || self.knob::<NmiShutdownAmd>() == NmiShutdownAmd::Ends;
+                let vendor =
+                    self.config.vendor == Vendor::Intel || self.knob::<NmiShutdownAmd>() == NmiShutdownAmd::Ends;
                 !cpu.shutdown_sticky && vendor && self.rules.on(Rule::ShutdownLeftByNmi)
             }
             activity => self.leaves(activity, Rule::HltEndedByNmi, Rule::MwaitEndedByNmi),
@@ -124,7 +132,9 @@ impl Machine {
         }
         let ends = match cpu.activity {
             Activity::Hlt => !self.rules.on(Rule::HltKeepsOutMaskedIntr),
-            Activity::Mwait { breaks: true, .. } | Activity::Mwaitx { breaks: true } => self.rules.on(Rule::MwaitBreaksOnMaskedIntr),
+            Activity::Mwait { breaks: true, .. } | Activity::Mwaitx { breaks: true } => {
+                self.rules.on(Rule::MwaitBreaksOnMaskedIntr)
+            }
             Activity::Mwait { .. } | Activity::Mwaitx { .. } => self.knob::<MaskedIntrMwait>() == MaskedIntrMwait::Ends,
             Activity::Umwait | Activity::Tpause => self.rules.on(Rule::UmwaitEndedByAnyIntr),
             _ => false,
@@ -170,7 +180,8 @@ impl Machine {
             return Action::Smi;
         }
         if latches.init && self.init_taken(cpu) {
-            let redirected = cpu.msr.vm_cr() & VM_CR_R_INIT != 0 && self.features.svm && cpu.activity != Activity::WaitForSipi;
+            let redirected =
+                cpu.msr.vm_cr() & VM_CR_R_INIT != 0 && self.features.svm && cpu.activity != Activity::WaitForSipi;
             return if redirected && self.rules.on(Rule::RInitRedirects) { Action::InitToSx } else { Action::Init };
         }
         if latches.db != 0 && cpu.shadow != Shadow::MovSs && can_take_interrupts(cpu.activity) {
@@ -190,7 +201,8 @@ impl Machine {
         if !waits {
             return Action::Nothing;
         }
-        let held_by_gif = !cpu.gif && (latches.smi || latches.init || latches.nmi != 0 || (requested.is_some() && cpu.interrupts_enabled()));
+        let held_by_gif = !cpu.gif
+            && (latches.smi || latches.init || latches.nmi != 0 || (requested.is_some() && cpu.interrupts_enabled()));
         let blocked_nmi = cpu.activity.is_mwait_family() && latches.nmi != 0 && cpu.nmi_blocked;
         let ends = self.wait_ends_itself(c)
             || latches.nmi_wake_only
@@ -250,7 +262,12 @@ impl Machine {
         cpu.latches.nmi_wake_only = false;
         let breakpoints = cpu.dr[7] & 0xff != 0;
         let latches = &cpu.latches;
-        let quiet = latches.mc.is_none() && !latches.smi && !latches.init && latches.nmi == 0 && latches.db == 0 && cpu.apic.irr == [0; 4];
+        let quiet = latches.mc.is_none()
+            && !latches.smi
+            && !latches.init
+            && latches.nmi == 0
+            && latches.db == 0
+            && cpu.apic.irr == [0; 4];
         cpu.attention = breakpoints || !quiet;
         if breakpoints { self.match_code_breakpoint(c) } else { None }
     }
@@ -308,9 +325,11 @@ impl Machine {
         if cpu.flag(flags::RF) || !cpu.gif || !self.breakpoints_match() {
             return None;
         }
-        let linear = if cpu.code_bits == 64 { cpu.rip } else { cpu.seg(Seg::Cs).base.wrapping_add(cpu.rip) & 0xffff_ffff };
+        let linear =
+            if cpu.code_bits == 64 { cpu.rip } else { cpu.seg(Seg::Cs).base.wrapping_add(cpu.rip) & 0xffff_ffff };
         let dr7 = cpu.dr[7];
-        let hit = (0..4u32).find(|n| dr7 & (3 << (2 * n)) != 0 && (dr7 >> (16 + 4 * n)) & 3 == 0 && cpu.dr[*n as usize] == linear)?;
+        let hit = (0..4u32)
+            .find(|n| dr7 & (3 << (2 * n)) != 0 && (dr7 >> (16 + 4 * n)) & 3 == 0 && cpu.dr[*n as usize] == linear)?;
         let cpu = &mut self.cpus[c];
         cpu.dr[6] = (cpu.dr[6] & !DR6_MATCHES) | (1 << hit);
         Some(self.raise(c, Fault { vector: vector::DB, error: None }, Source::Fault))

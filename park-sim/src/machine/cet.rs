@@ -1,10 +1,10 @@
 //! Control-flow enforcement of the supervisor: shadow stack and indirect branch tracking (SDM vol 1 chapter 17).
 
+use super::Machine;
 use super::bits::{cr4, vector};
 use super::breach::AccessKind;
 use super::fault::{Exec, fault_with};
 use super::rules::Rule;
-use super::Machine;
 
 /// IA32_S_CET bits.
 const SH_STK_EN: u64 = 1 << 0;

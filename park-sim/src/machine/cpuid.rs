@@ -58,7 +58,10 @@ impl CpuidTable {
     #[must_use]
     pub fn get(&self, leaf: u32, subleaf: u32) -> CpuidRegs {
         let subleaf = if SUBLEAF_LEAVES.contains(&leaf) { subleaf } else { 0 };
-        self.entries.iter().find(|entry| entry.0 == leaf && entry.1 == subleaf).map_or_else(CpuidRegs::default, |entry| entry.2)
+        self.entries
+            .iter()
+            .find(|entry| entry.0 == leaf && entry.1 == subleaf)
+            .map_or_else(CpuidRegs::default, |entry| entry.2)
     }
 
     /// An Ice Lake server-like CPU: x2APIC, MONITOR, PCID, LA57, CET, LASS, PKS, FRED, VMX, WAITPKG, AMX, broadcast machine checks with LMCE.
@@ -67,22 +70,41 @@ impl CpuidTable {
         let mut table = Self::new();
         table.set(0, 0, CpuidRegs::new(0x20, 0x756e_6547, 0x6c65_746e, 0x4965_6e69));
         // Family 6 model 6Ah (Ice Lake-SP); ECX: SSE3, MONITOR, VMX, PCID, x2APIC, TSC-deadline, XSAVE, OSXSAVE, PDCM, DS.
-        table.set(1, 0, CpuidRegs::new(
-            0x0006_06a6,
-            0x0010_0800,
-            (1 << 0) | (1 << 2) | (1 << 3) | (1 << 5) | (1 << 13) | (1 << 15) | (1 << 17) | (1 << 21) | (1 << 23) | (1 << 24) | (1 << 26) | (1 << 27),
-            0xbfeb_fbff,
-        ));
+        table.set(
+            1,
+            0,
+            CpuidRegs::new(
+                0x0006_06a6,
+                0x0010_0800,
+                (1 << 0)
+                    | (1 << 2)
+                    | (1 << 3)
+                    | (1 << 5)
+                    | (1 << 13)
+                    | (1 << 15)
+                    | (1 << 17)
+                    | (1 << 21)
+                    | (1 << 23)
+                    | (1 << 24)
+                    | (1 << 26)
+                    | (1 << 27),
+                0xbfeb_fbff,
+            ),
+        );
         table.set(4, 0, CpuidRegs::new(0x1c00_4121, 0x02c0_003f, 0x3f, 0));
         table.set(5, 0, CpuidRegs::new(0x40, 0x40, 3, 0x0000_2020));
         table.set(6, 0, CpuidRegs::new(0x04, 0, 1, 0));
         // EBX: FSGSBASE, SMEP, INVPCID, PT, CLFLUSHOPT, CLWB, SMAP; ECX: WAITPKG, CET_SS, LA57, PKS; EDX: AMX-TILE, SERIALIZE, CET_IBT.
-        table.set(7, 0, CpuidRegs::new(
-            1,
-            (1 << 0) | (1 << 7) | (1 << 10) | (1 << 20) | (1 << 23) | (1 << 24) | (1 << 25),
-            (1 << 5) | (1 << 7) | (1 << 16) | (1 << 31),
-            (1 << 14) | (1 << 20) | (1 << 24) | (1 << 26),
-        ));
+        table.set(
+            7,
+            0,
+            CpuidRegs::new(
+                1,
+                (1 << 0) | (1 << 7) | (1 << 10) | (1 << 20) | (1 << 23) | (1 << 24) | (1 << 25),
+                (1 << 5) | (1 << 7) | (1 << 16) | (1 << 31),
+                (1 << 14) | (1 << 20) | (1 << 24) | (1 << 26),
+            ),
+        );
         // EAX: LASS, FRED, LKGS.
         table.set(7, 1, CpuidRegs::new((1 << 6) | (1 << 17) | (1 << 18), 0, 0, 0));
         table.set(0xa, 0, CpuidRegs::new(0x0830_0805, 0, 0xf, 0x0000_8604));
@@ -104,20 +126,28 @@ impl CpuidTable {
         let mut table = Self::new();
         table.set(0, 0, CpuidRegs::new(0x10, 0x6874_7541, 0x444d_4163, 0x6974_6e65));
         // Family 19h model 01h.
-        table.set(1, 0, CpuidRegs::new(
-            0x00a0_0f11,
-            0x0010_0800,
-            (1 << 0) | (1 << 3) | (1 << 13) | (1 << 17) | (1 << 21) | (1 << 23) | (1 << 26) | (1 << 27),
-            0x178b_fbff,
-        ));
+        table.set(
+            1,
+            0,
+            CpuidRegs::new(
+                0x00a0_0f11,
+                0x0010_0800,
+                (1 << 0) | (1 << 3) | (1 << 13) | (1 << 17) | (1 << 21) | (1 << 23) | (1 << 26) | (1 << 27),
+                0x178b_fbff,
+            ),
+        );
         table.set(5, 0, CpuidRegs::new(0x40, 0x40, 3, 0x11));
         table.set(6, 0, CpuidRegs::new(0x04, 0, 1, 0));
-        table.set(7, 0, CpuidRegs::new(
-            1,
-            (1 << 0) | (1 << 7) | (1 << 10) | (1 << 20) | (1 << 23) | (1 << 24),
-            (1 << 7) | (1 << 16),
+        table.set(
+            7,
             0,
-        ));
+            CpuidRegs::new(
+                1,
+                (1 << 0) | (1 << 7) | (1 << 10) | (1 << 20) | (1 << 23) | (1 << 24),
+                (1 << 7) | (1 << 16),
+                0,
+            ),
+        );
         table.set(7, 1, CpuidRegs::default());
         table.set(0xb, 0, CpuidRegs::new(1, 2, 0x100, 0));
         table.set(0xd, 0, CpuidRegs::new(0x207, 0x988, 0x988, 0));
@@ -226,7 +256,16 @@ mod tests {
     #[test]
     fn built_in_models_have_what_their_docs_say() {
         let intel = Features::of(&CpuidTable::intel());
-        assert!(intel.monitor && intel.pcid && intel.la57 && intel.cet_ibt && intel.vmx && intel.waitpkg && intel.x2apic && !intel.svm);
+        assert!(
+            intel.monitor
+                && intel.pcid
+                && intel.la57
+                && intel.cet_ibt
+                && intel.vmx
+                && intel.waitpkg
+                && intel.x2apic
+                && !intel.svm
+        );
         let amd = Features::of(&CpuidTable::amd());
         assert!(amd.svm && amd.monitorx && amd.monitor && !amd.vmx && !amd.skinit && amd.monitor_smallest == 64);
     }

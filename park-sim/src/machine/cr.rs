@@ -141,7 +141,8 @@ impl Machine {
         self.serialise(c);
         self.disarm_by_transfer(c);
         // S:4.10.4.1: everything, globals included, when PGE or PAE change, PCIDE is cleared, or SMEP is set; LA57 and SMAP, PKS likewise here.
-        let flushing = changed & (cr4::PGE | cr4::PAE | cr4::LA57) != 0 || changed & old & cr4::PCIDE != 0 || on & cr4::SMEP != 0;
+        let flushing =
+            changed & (cr4::PGE | cr4::PAE | cr4::LA57) != 0 || changed & old & cr4::PCIDE != 0 || on & cr4::SMEP != 0;
         let flush = flushing && self.rules.on(Rule::Cr4ChangeFlushes);
         let cpu = &mut self.cpus[c];
         cpu.cr4 = value;

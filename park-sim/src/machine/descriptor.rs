@@ -1,11 +1,11 @@
 //! Descriptor tables and segment registers (S:3.4, S:5.8, S:7.2).
 
+use super::Machine;
 use super::bits::{cr0, vector};
 use super::breach::AccessKind;
 use super::cpu::{Seg, Segment};
 use super::fault::{Exec, GP0, Trap, fault_with};
 use super::rules::Rule;
-use super::Machine;
 
 /// Access byte bits in [`Segment::attr`].
 const ACCESSED: u16 = 1 << 0;
@@ -80,7 +80,11 @@ impl Machine {
         if code.attr & CODE_OR_DATA == 0 {
             let kind = code.attr & TYPE;
             // Call gates, task gates and TSSs: legal in part, not modelled.
-            return if matches!(kind, 9 | 11 | 12 | 5 | 4) { Err(Trap::Unsupported("far transfer through a gate or TSS")) } else { refuse };
+            return if matches!(kind, 9 | 11 | 12 | 5 | 4) {
+                Err(Trap::Unsupported("far transfer through a gate or TSS"))
+            } else {
+                refuse
+            };
         }
         let dpl = (code.attr >> DPL_SHIFT) & 3;
         if code.attr & CODE == 0 || dpl != 0 || selector & 3 != 0 {
@@ -101,7 +105,11 @@ impl Machine {
     /// The stack segment that MOV SS, POP SS or IRET loads; null is allowed for 64-bit code at CPL 0.
     pub(crate) fn stack_segment(&mut self, c: usize, selector: u16, null_allowed: bool) -> Exec<Segment> {
         if selector & !3 == 0 {
-            return if null_allowed && selector & 3 == 0 { Ok(Segment { selector, ..Segment::default() }) } else { Err(GP0) };
+            return if null_allowed && selector & 3 == 0 {
+                Ok(Segment { selector, ..Segment::default() })
+            } else {
+                Err(GP0)
+            };
         }
         let at = self.descriptor_at(c, selector, 8, vector::GP)?;
         let raw = self.read_descriptor_bytes(c, at, 8)?;
@@ -228,7 +236,8 @@ impl Machine {
         let Ok(at) = self.descriptor_at(c, selector, 8, vector::GP) else { return Ok(false) };
         let attr = unpack(selector, self.read_descriptor_bytes(c, at, 8)?).attr;
         let ordinary = attr & CODE_OR_DATA != 0;
-        let ok = if write { attr & CODE == 0 && attr & READ_WRITE != 0 } else { attr & CODE == 0 || attr & READ_WRITE != 0 };
+        let ok =
+            if write { attr & CODE == 0 && attr & READ_WRITE != 0 } else { attr & CODE == 0 || attr & READ_WRITE != 0 };
         Ok(ordinary && ok && selector & 3 <= (attr >> DPL_SHIFT) & 3)
     }
 }

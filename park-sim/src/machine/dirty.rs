@@ -42,7 +42,9 @@ impl DirtyLines {
 
     /// Physical addresses of the dirty lines.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.frames.iter().flat_map(|(frame, bits)| (0..64u64).filter(move |line| bits & (1 << line) != 0).map(move |line| (frame << 12) | (line << 6)))
+        self.frames.iter().flat_map(|(frame, bits)| {
+            (0..64u64).filter(move |line| bits & (1 << line) != 0).map(move |line| (frame << 12) | (line << 6))
+        })
     }
 }
 

@@ -1,12 +1,12 @@
 //! Delivering exceptions and interrupts: IVT, 32-bit gates, 64-bit gates with IST, FRED, double and triple faults (S:6).
 
+use super::Machine;
 use super::activity::{Activity, Delivered, Outcome};
 use super::bits::{cr0, cr4, flags, vector};
 use super::breach::AccessKind;
 use super::cpu::{Gpr, Seg, Segment};
 use super::fault::{Exec, Fault, GP0, Trap, fault_with};
 use super::rules::Rule;
-use super::Machine;
 
 /// Where an event comes from: decides DPL checks, RF and the EXT bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,12 @@ impl Machine {
                 }
                 Err(Trap::Fault(next)) => {
                     let external = how != Source::Software;
-                    let next = Fault { error: next.error.map(|error| if external && next.vector != vector::PF { error | EXT } else { error }), ..next };
+                    let next = Fault {
+                        error: next
+                            .error
+                            .map(|error| if external && next.vector != vector::PF { error | EXT } else { error }),
+                        ..next
+                    };
                     how = Source::Fault;
                     current = match (class(current.vector), class(next.vector)) {
                         (Class::DoubleFault, Class::Contributory | Class::PageFault | Class::DoubleFault) => {
@@ -76,7 +81,8 @@ impl Machine {
                             self.stop_unsupported(c, Trap::Unsupported("triple fault"));
                             return Outcome::Stopped;
                         }
-                        (Class::Contributory, Class::Contributory) | (Class::PageFault, Class::Contributory | Class::PageFault) => {
+                        (Class::Contributory, Class::Contributory)
+                        | (Class::PageFault, Class::Contributory | Class::PageFault) => {
                             Fault { vector: vector::DF, error: Some(0) }
                         }
                         _ => next,
@@ -95,7 +101,8 @@ impl Machine {
         let in_nmi_handler = self.cpus[c].nmi_blocked;
         let cpu = &mut self.cpus[c];
         cpu.activity = Activity::Shutdown;
-        cpu.shutdown_sticky = in_nmi_handler || cpu.smm.inside || (!cpu.gif && self.rules.on(Rule::Gif0ShutdownNeedsReset));
+        cpu.shutdown_sticky =
+            in_nmi_handler || cpu.smm.inside || (!cpu.gif && self.rules.on(Rule::Gif0ShutdownNeedsReset));
         cpu.attention = true;
         self.note_shutdown(c, why);
         if self.knob::<super::knobs::ShutdownResets>() == super::knobs::ShutdownResets::Yes {
@@ -156,7 +163,11 @@ impl Machine {
         let gate = self.read_descriptor_bytes(c, idtr.base.wrapping_add(offset), 8)?;
         let kind = (gate >> 40) & 0x1f;
         if kind != GATE_INTERRUPT && kind != GATE_TRAP {
-            return Err(if matches!(kind, 5..=7) { Trap::Unsupported("task gate or 16-bit gate") } else { Self::gate_error(event, vector::GP) });
+            return Err(if matches!(kind, 5..=7) {
+                Trap::Unsupported("task gate or 16-bit gate")
+            } else {
+                Self::gate_error(event, vector::GP)
+            });
         }
         if gate & (1 << 47) == 0 {
             return Err(Self::gate_error(event, vector::NP));
@@ -168,7 +179,12 @@ impl Machine {
         }
         let rsp = self.cpus[c].reg(Gpr::Rsp);
         let image = self.flags_image(c, source);
-        let mut words = [Some(image), Some(u64::from(self.cpus[c].seg(Seg::Cs).selector)), Some(self.cpus[c].rip), event.error.map(u64::from)];
+        let mut words = [
+            Some(image),
+            Some(u64::from(self.cpus[c].seg(Seg::Cs).selector)),
+            Some(self.cpus[c].rip),
+            event.error.map(u64::from),
+        ];
         for word in words.iter_mut().filter_map(Option::take) {
             self.push(c, 4, word, AccessKind::Push).inspect_err(|_| self.cpus[c].set_reg(Gpr::Rsp, rsp))?;
         }
@@ -217,7 +233,8 @@ impl Machine {
         let target = (low & 0xffff) | ((low >> 32) & 0xffff_0000) | (high << 32);
         let ist = ((low >> 32) & 7) as u8;
         let old_rsp = self.cpus[c].reg(Gpr::Rsp);
-        let top = if ist != 0 && self.rules.on(Rule::IstSwitchesStack) { self.interrupt_stack(c, ist)? } else { old_rsp };
+        let top =
+            if ist != 0 && self.rules.on(Rule::IstSwitchesStack) { self.interrupt_stack(c, ist)? } else { old_rsp };
         if !self.canonical(c, target) {
             return Err(GP0);
         }

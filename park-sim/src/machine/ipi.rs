@@ -1,12 +1,12 @@
 //! The APIC's registers by MMIO and MSR, and the interrupts that writing the ICR sends (S:10.6, S:10.12).
 
+use super::Machine;
 use super::apic::{ApicMode, base, reg};
 use super::arrival::delivery;
 use super::event::EventKind;
 use super::fault::{Exec, GP0, Trap};
 use super::knobs::{IcrBusy, IcrReorder};
 use super::msr::num;
-use super::Machine;
 
 /// ICR bits (S:Figure 10-12, 10-28).
 const ICR_LOGICAL: u64 = 1 << 11;
@@ -79,7 +79,9 @@ impl Machine {
     pub(crate) fn x2apic_read(&mut self, c: usize, number: u32) -> Exec<u64> {
         let apic = &self.cpus[c].apic;
         let register = number - num::X2APIC_FIRST;
-        if apic.mode() != ApicMode::X2apic || matches!(register, reg::EOI | reg::DFR | reg::ICR_HIGH | reg::SELF_IPI | reg::APR) {
+        if apic.mode() != ApicMode::X2apic
+            || matches!(register, reg::EOI | reg::DFR | reg::ICR_HIGH | reg::SELF_IPI | reg::APR)
+        {
             return Err(GP0);
         }
         if register == reg::ICR {
@@ -92,8 +94,10 @@ impl Machine {
     pub(crate) fn x2apic_write(&mut self, c: usize, number: u32, value: u64) -> Exec<()> {
         let apic = &self.cpus[c].apic;
         let register = number - num::X2APIC_FIRST;
-        let read_only = matches!(register, reg::ID | reg::VERSION | reg::APR | reg::PPR | reg::LDR | reg::DFR | reg::ICR_HIGH | reg::TIMER_CURRENT)
-            || (reg::ISR..reg::ESR).contains(&register);
+        let read_only = matches!(
+            register,
+            reg::ID | reg::VERSION | reg::APR | reg::PPR | reg::LDR | reg::DFR | reg::ICR_HIGH | reg::TIMER_CURRENT
+        ) || (reg::ISR..reg::ESR).contains(&register);
         if apic.mode() != ApicMode::X2apic || read_only {
             return Err(GP0);
         }

@@ -1,222 +1,9 @@
 //! From an `iced-x86` instruction to an [`Op`].
 
-use iced_x86::{Code, ConditionCode, Instruction, Mnemonic as M, OpKind, Register};
+use iced_x86::{Code, Instruction, Mnemonic as M, OpKind, Register};
 
+use super::kinds::{is_string, kind_of};
 use super::op::{Kind as K, LOCK, NO_REG, Op, Opnd, REP, REPNE, RIP_BASE};
-
-fn kind_of(i: &Instruction) -> K {
-    let string = (0..i.op_count()).any(|n| is_string(i.op_kind(n)));
-    match i.mnemonic() {
-        M::Add => K::Add,
-        M::Or => K::Or,
-        M::Adc => K::Adc,
-        M::Sbb => K::Sbb,
-        M::And => K::And,
-        M::Sub => K::Sub,
-        M::Xor => K::Xor,
-        M::Cmp => K::Cmp,
-        M::Test => K::Test,
-        M::Mov => mov_kind(i),
-        M::Movzx => K::Movzx,
-        M::Movsx | M::Movsxd => K::Movsx,
-        M::Movbe => K::Movbe,
-        M::Lea => K::Lea,
-        M::Push => K::Push,
-        M::Pop => K::Pop,
-        M::Pushf | M::Pushfd | M::Pushfq => K::Pushf,
-        M::Popf | M::Popfd | M::Popfq => K::Popf,
-        M::Pusha | M::Pushad => K::Pusha,
-        M::Popa | M::Popad => K::Popa,
-        M::Xchg => K::Xchg,
-        M::Cmpxchg => K::Cmpxchg,
-        M::Cmpxchg8b => K::Cmpxchg8b,
-        M::Cmpxchg16b => K::Cmpxchg16b,
-        M::Xadd => K::Xadd,
-        M::Inc => K::Inc,
-        M::Dec => K::Dec,
-        M::Not => K::Not,
-        M::Neg => K::Neg,
-        M::Shl | M::Sal => K::Shl,
-        M::Shr => K::Shr,
-        M::Sar => K::Sar,
-        M::Rol => K::Rol,
-        M::Ror => K::Ror,
-        M::Rcl => K::Rcl,
-        M::Rcr => K::Rcr,
-        M::Shld => K::Shld,
-        M::Shrd => K::Shrd,
-        M::Bt => K::Bt,
-        M::Bts => K::Bts,
-        M::Btr => K::Btr,
-        M::Btc => K::Btc,
-        M::Bsf => K::Bsf,
-        M::Bsr => K::Bsr,
-        M::Tzcnt => K::Tzcnt,
-        M::Lzcnt => K::Lzcnt,
-        M::Popcnt => K::Popcnt,
-        M::Bswap => K::Bswap,
-        M::Imul if i.op_count() == 1 => K::Imul1,
-        M::Imul => K::Imul,
-        M::Mul => K::Mul,
-        M::Div => K::Div,
-        M::Idiv => K::Idiv,
-        M::Jmp => match i.op0_kind() {
-            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => K::JmpRel,
-            OpKind::FarBranch16 | OpKind::FarBranch32 => K::JmpFarImm,
-            _ if is_far_memory(i) => K::JmpFarMem,
-            _ => K::JmpInd,
-        },
-        M::Call => match i.op0_kind() {
-            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => K::CallRel,
-            OpKind::FarBranch16 | OpKind::FarBranch32 => K::CallFarImm,
-            _ if is_far_memory(i) => K::CallFarMem,
-            _ => K::CallInd,
-        },
-        M::Jcxz | M::Jecxz | M::Jrcxz => K::Jrcxz,
-        M::Loop => K::Loop,
-        M::Loope => K::Loope,
-        M::Loopne => K::Loopne,
-        M::Ret => K::Ret,
-        M::Retf => K::RetFar,
-        M::Iret | M::Iretd | M::Iretq => K::Iret,
-        M::Leave => K::Leave,
-        M::Enter => K::Enter,
-        M::Cld => K::Cld,
-        M::Std => K::Std,
-        M::Clc => K::Clc,
-        M::Stc => K::Stc,
-        M::Cmc => K::Cmc,
-        M::Cli => K::Cli,
-        M::Sti => K::Sti,
-        M::Clac => K::Clac,
-        M::Stac => K::Stac,
-        M::Lahf => K::Lahf,
-        M::Sahf => K::Sahf,
-        M::Cbw | M::Cwde | M::Cdqe => K::Cbw,
-        M::Cwd | M::Cdq | M::Cqo => K::Cwd,
-        M::Xlatb => K::Xlat,
-        M::Hlt => K::Hlt,
-        M::Pause => K::Pause,
-        M::Nop | M::Reservednop => K::Nop,
-        M::Fnop => K::Fnop,
-        M::Fninit => K::Fninit,
-        M::Endbr64 => K::Endbr64,
-        M::Endbr32 => K::Endbr32,
-        M::Ud0 | M::Ud1 | M::Ud2 => K::Ud,
-        M::Int3 => K::Int3,
-        M::Int1 => K::Int1,
-        M::Int => K::Int,
-        M::Cpuid => K::Cpuid,
-        M::Rdtsc => K::Rdtsc,
-        M::Rdtscp => K::Rdtscp,
-        M::Rdmsr => K::Rdmsr,
-        M::Wrmsr => K::Wrmsr,
-        M::Wrmsrns => K::Wrmsrns,
-        M::Clts => K::Clts,
-        M::Lmsw => K::Lmsw,
-        M::Smsw => K::Smsw,
-        M::Lgdt => K::Lgdt,
-        M::Lidt => K::Lidt,
-        M::Sgdt => K::Sgdt,
-        M::Sidt => K::Sidt,
-        M::Ltr => K::Ltr,
-        M::Str => K::Str,
-        M::Lldt => K::Lldt,
-        M::Sldt => K::Sldt,
-        M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss => K::LoadFar,
-        M::Swapgs => K::Swapgs,
-        M::Rdfsbase => K::RdFsBase,
-        M::Rdgsbase => K::RdGsBase,
-        M::Wrfsbase => K::WrFsBase,
-        M::Wrgsbase => K::WrGsBase,
-        M::Verr => K::Verr,
-        M::Verw => K::Verw,
-        M::Lar => K::Lar,
-        M::Lsl => K::Lsl,
-        M::Invlpg => K::Invlpg,
-        M::Invpcid => K::Invpcid,
-        M::Wbinvd => K::Wbinvd,
-        M::Wbnoinvd => K::Wbnoinvd,
-        M::Invd => K::Invd,
-        M::Clflush => K::Clflush,
-        M::Clflushopt => K::Clflushopt,
-        M::Clwb => K::Clwb,
-        M::Mfence => K::Mfence,
-        M::Lfence => K::Lfence,
-        M::Sfence => K::Sfence,
-        M::Serialize => K::Serialize,
-        M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchw => K::Prefetch,
-        M::Monitor => K::Monitor,
-        M::Mwait => K::Mwait,
-        M::Monitorx => K::Monitorx,
-        M::Mwaitx => K::Mwaitx,
-        M::Umonitor => K::Umonitor,
-        M::Umwait => K::Umwait,
-        M::Tpause => K::Tpause,
-        M::Clgi => K::Clgi,
-        M::Stgi => K::Stgi,
-        M::Vmxon => K::Vmxon,
-        M::Vmxoff => K::Vmxoff,
-        M::Rsm => K::Rsm,
-        M::In => K::In,
-        M::Out => K::Out,
-        M::Xgetbv => K::Xgetbv,
-        M::Xsetbv => K::Xsetbv,
-        M::Tilerelease => K::Tilerelease,
-        M::Movsb | M::Movsw | M::Movsd | M::Movsq if string => K::Movs,
-        M::Stosb | M::Stosw | M::Stosd | M::Stosq => K::Stos,
-        M::Lodsb | M::Lodsw | M::Lodsd | M::Lodsq => K::Lods,
-        M::Scasb | M::Scasw | M::Scasd | M::Scasq => K::Scas,
-        M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq if string => K::Cmps,
-        M::Rdsspd | M::Rdsspq => K::Rdssp,
-        M::Incsspd | M::Incsspq => K::Incssp,
-        M::Setssbsy => K::Setssbsy,
-        _ => match i.condition_code() {
-            ConditionCode::None => K::Unsupported,
-            _ if i.is_jcc_short_or_near() => K::Jcc,
-            _ if i.op_count() == 1 => K::Setcc,
-            _ if i.op_count() == 2 && i.op0_kind() == OpKind::Register && i.op0_register().is_gpr() => K::Cmovcc,
-            _ => K::Unsupported,
-        },
-    }
-}
-
-fn is_string(kind: OpKind) -> bool {
-    matches!(
-        kind,
-        OpKind::MemorySegSI
-            | OpKind::MemorySegESI
-            | OpKind::MemorySegRSI
-            | OpKind::MemorySegDI
-            | OpKind::MemorySegEDI
-            | OpKind::MemorySegRDI
-            | OpKind::MemoryESDI
-            | OpKind::MemoryESEDI
-            | OpKind::MemoryESRDI
-    )
-}
-
-fn is_far_memory(i: &Instruction) -> bool {
-    matches!(
-        i.code(),
-        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 | Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664
-    )
-}
-
-fn mov_kind(i: &Instruction) -> K {
-    let special = |reg: Register| reg.is_cr() || reg.is_dr() || reg.is_segment_register() || reg.is_tr();
-    let (to, from) = (i.op0_register(), i.op1_register());
-    match (i.op0_kind() == OpKind::Register && special(to), i.op1_kind() == OpKind::Register && special(from)) {
-        (true, _) if to.is_cr() => K::MovToCr,
-        (true, _) if to.is_dr() => K::MovToDr,
-        (true, _) if to.is_segment_register() => K::MovToSeg,
-        (_, true) if from.is_cr() => K::MovFromCr,
-        (_, true) if from.is_dr() => K::MovFromDr,
-        (_, true) if from.is_segment_register() => K::MovFromSeg,
-        (false, false) => K::Mov,
-        _ => K::Unsupported,
-    }
-}
 
 fn register(reg: Register) -> Opnd {
     match reg {
@@ -316,7 +103,13 @@ fn implied_size(i: &Instruction, kind: K, bits: u8) -> Option<u8> {
         },
         K::In => operand_size(i, 0),
         K::Out => operand_size(i, 1),
-        K::MovToCr | K::MovFromCr | K::MovToDr | K::MovFromDr => if bits == 64 { 8 } else { 4 },
+        K::MovToCr | K::MovFromCr | K::MovToDr | K::MovFromDr => {
+            if bits == 64 {
+                8
+            } else {
+                4
+            }
+        }
         K::LoadFar => operand_size(i, 0),
         _ => return None,
     })
@@ -348,7 +141,12 @@ fn implied_addr_size(i: &Instruction, bits: u8) -> u8 {
         }
     }
     match i.code() {
-        Code::Monitorw | Code::Monitorxw | Code::Jcxz_rel8_16 | Code::Jcxz_rel8_32 | Code::Loop_rel8_16_CX | Code::Loop_rel8_32_CX => 2,
+        Code::Monitorw
+        | Code::Monitorxw
+        | Code::Jcxz_rel8_16
+        | Code::Jcxz_rel8_32
+        | Code::Loop_rel8_16_CX
+        | Code::Loop_rel8_32_CX => 2,
         Code::Loope_rel8_16_CX | Code::Loope_rel8_32_CX | Code::Loopne_rel8_16_CX | Code::Loopne_rel8_32_CX => 2,
         Code::Monitord | Code::Monitorxd | Code::Jecxz_rel8_16 | Code::Jecxz_rel8_32 | Code::Jecxz_rel8_64 => 4,
         Code::Loop_rel8_16_ECX | Code::Loop_rel8_32_ECX | Code::Loop_rel8_64_ECX => 4,

@@ -54,7 +54,13 @@ impl Memory {
             first = first.saturating_add(u32::try_from(frames).unwrap_or(0));
         }
         let total = usize::try_from(first).unwrap_or(0);
-        Self { regions, slots: vec![0; total], pages: vec![Box::new([0; 4096])], tags: vec![0; total], code: CodeCache::new(total) }
+        Self {
+            regions,
+            slots: vec![0; total],
+            pages: vec![Box::new([0; 4096])],
+            tags: vec![0; total],
+            code: CodeCache::new(total),
+        }
     }
 
     /// The frame index of `phys`, [`NO_FRAME`] where there is no RAM.

@@ -7,8 +7,8 @@
 
 mod access;
 pub mod activity;
-mod arrival;
 pub mod apic;
+mod arrival;
 mod bits;
 mod boundary;
 pub mod breach;
@@ -24,11 +24,14 @@ pub mod event;
 mod exec;
 mod fault;
 mod guards;
+mod hidden;
 pub mod host;
 mod host_apic;
+mod image;
 mod init;
 mod interrupt;
 mod ipi;
+mod kinds;
 pub mod knobs;
 mod lower;
 mod mc;

@@ -1,5 +1,6 @@
 //! Arming the monitor and waiting on it (S:8.10; ISA Extensions for UMONITOR; A: MONITORX).
 
+use super::Machine;
 use super::activity::Activity;
 use super::bits::flags;
 use super::breach::AccessKind;
@@ -10,7 +11,6 @@ use super::knobs::{MonitorStale, MwaitWaits};
 use super::op::{Kind as K, Op};
 use super::paging::Dir;
 use super::rules::Rule;
-use super::Machine;
 
 /// IA32_MISC_ENABLE.MONITOR_FSM (S:Table 35-2).
 const MISC_ENABLE_MONITOR: u64 = 1 << 18;
@@ -71,7 +71,8 @@ impl Machine {
         }
         let smallest = self.features.monitor_smallest.max(1).next_power_of_two();
         let line = place.phys & !(smallest - 1);
-        let stale = self.cpus[c].last_flushed_line & !(smallest - 1) != line && self.knob::<MonitorStale>() == MonitorStale::Yes;
+        let stale = self.cpus[c].last_flushed_line & !(smallest - 1) != line
+            && self.knob::<MonitorStale>() == MonitorStale::Yes;
         self.cpus[c].monitor = Monitor { armed_by: by, line, triggered: false, deaf: stale };
         self.cpus[c].last_flushed_line = u64::MAX;
         self.armed += 1;
@@ -161,7 +162,9 @@ impl Machine {
         cpu.deadline = None;
         cpu.deadline_os = false;
         match op.kind {
-            K::Mwaitx if rcx & ECX_TIMER != 0 => cpu.deadline = Some(tsc.saturating_add(cpu.reg(Gpr::Rbx) & 0xffff_ffff)),
+            K::Mwaitx if rcx & ECX_TIMER != 0 => {
+                cpu.deadline = Some(tsc.saturating_add(cpu.reg(Gpr::Rbx) & 0xffff_ffff))
+            }
             K::Umwait | K::Tpause => {
                 let wanted = (cpu.reg(Gpr::Rdx) << 32) | (cpu.reg(Gpr::Rax) & 0xffff_ffff);
                 let limit = cpu.msr.umwait_control() & UMWAIT_LIMIT;

@@ -362,7 +362,9 @@ mod tests {
     #[test]
     fn quick_accessors_hit_their_msr() {
         let mut file = MsrFile::reset();
-        for (n, num) in [num::MCG_STATUS, num::S_CET, num::VM_CR, num::TSC_AUX, num::PKRS, num::HWCR].into_iter().enumerate() {
+        for (n, num) in
+            [num::MCG_STATUS, num::S_CET, num::VM_CR, num::TSC_AUX, num::PKRS, num::HWCR].into_iter().enumerate()
+        {
             assert!(find(num).is_some());
             file.store(num, n as u64 + 100);
         }

@@ -36,7 +36,9 @@ const CPUID_HYPERVISOR: u32 = 1 << 31;
 /// WRMSR that does not serialise (S:WRMSR vol 2C and the x2APIC, TSC-deadline, PRED_CMD and HWP sections; A: FS, GS and kernel GS base).
 const fn does_not_serialise(number: u32, vendor: Vendor) -> bool {
     match number {
-        num::X2APIC_FIRST..=num::X2APIC_LAST | num::TSC_DEADLINE | num::PRED_CMD | num::SPEC_CTRL | 0x774 | 0x6e1 => true,
+        num::X2APIC_FIRST..=num::X2APIC_LAST | num::TSC_DEADLINE | num::PRED_CMD | num::SPEC_CTRL | 0x774 | 0x6e1 => {
+            true
+        }
         num::FS_BASE | num::GS_BASE | num::KERNEL_GS_BASE => matches!(vendor, Vendor::Amd),
         _ => false,
     }
@@ -70,7 +72,9 @@ impl Machine {
 
     /// What an MSR number outside the modelled ones means: #GP where that is known, else the model stops.
     fn unknown(&self, number: u32) -> Trap {
-        if HYPERVISOR_RANGES.iter().any(|(first, last)| (*first..=*last).contains(&number)) && !self.hypervisor_present() {
+        if HYPERVISOR_RANGES.iter().any(|(first, last)| (*first..=*last).contains(&number))
+            && !self.hypervisor_present()
+        {
             return GP0;
         }
         Trap::UnknownMsr(number)
@@ -181,7 +185,9 @@ impl Machine {
             // Types 2 and 3 do not exist (S:Table 11-10).
             num::PAT if (0..8u32).any(|n| !matches!((value >> (8 * n)) & 0xff, 0 | 1 | 4..=7)) => return Err(GP0),
             num::VM_CR => {
-                if value & !def.writable != 0 || (value & VM_CR_SVMDIS != 0 && self.cpus[c].efer & super::bits::efer::SVME != 0) {
+                if value & !def.writable != 0
+                    || (value & VM_CR_SVMDIS != 0 && self.cpus[c].efer & super::bits::efer::SVME != 0)
+                {
                     return Err(GP0);
                 }
                 if old & VM_CR_LOCK != 0 {

@@ -1,5 +1,6 @@
 //! Linear to physical: four- and five-level walks, permissions, accessed and dirty bits (S:4.5, S:4.6, S:4.8).
 
+use super::Machine;
 use super::bits::{cr0, cr4, efer, flags, vector};
 use super::breach::AccessKind;
 use super::config::TlbMode;
@@ -8,7 +9,6 @@ use super::fault::{Exec, GP0, Trap, fault_with};
 use super::memory::NO_FRAME;
 use super::rules::Rule;
 use super::tlb::{Entry, Evict, Perms};
-use super::Machine;
 
 /// What an access does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,12 @@ impl Machine {
         let pcid = cpu.pcid();
         let cached = cpu.tlb.lookup(linear, pcid);
         let entry = match cached {
-            Some(entry) if (dir != Dir::Write || entry.perms.dirty) && self.permitted(c, linear, &entry.perms, dir, kind).is_ok() => entry,
+            Some(entry)
+                if (dir != Dir::Write || entry.perms.dirty)
+                    && self.permitted(c, linear, &entry.perms, dir, kind).is_ok() =>
+            {
+                entry
+            }
             _ => self.walk(c, linear, dir, kind)?,
         };
         let phys = entry.phys | (linear & entry.mask);
@@ -119,7 +124,8 @@ impl Machine {
         // Rights to user pages and keyed pages change without a flush (RFLAGS.AC, IA32_PKRS).
         if dir != Dir::Fetch && !short_lived && !user && cpu.cr4 & cr4::PKS == 0 {
             let generation = cpu.tlb.generation;
-            cpu.data[shortcut] = DataPage { linear_page: linear >> 12, generation, phys: phys & !0xfff, frame, uncached, write_back };
+            cpu.data[shortcut] =
+                DataPage { linear_page: linear >> 12, generation, phys: phys & !0xfff, frame, uncached, write_back };
         }
         Ok(Place { phys, frame, uncached, write_back })
     }
@@ -134,10 +140,8 @@ impl Machine {
                     || (perms.user && cpu.cr4 & cr4::SMEP != 0 && self.rules.on(Rule::SmepFaults))
             }
             Dir::Read | Dir::Write => {
-                let write_refused = dir == Dir::Write
-                    && !perms.write
-                    && cpu.cr0 & cr0::WP != 0
-                    && self.rules.on(Rule::WpFaults);
+                let write_refused =
+                    dir == Dir::Write && !perms.write && cpu.cr0 & cr0::WP != 0 && self.rules.on(Rule::WpFaults);
                 // Implicit accesses ignore AC (S:4.6.1).
                 let implicit = matches!(kind, AccessKind::Descriptor | AccessKind::DescriptorWrite);
                 let smap = perms.user
@@ -216,7 +220,8 @@ impl Machine {
         }
         let (leaf_at, entry, mask) = leaf;
         let pat_bit = if mask == 0xfff { entry & pte::PAT_4K } else { entry & pte::PAT_LARGE };
-        let index = u64::from(entry & pte::PWT != 0) | (u64::from(entry & pte::PCD != 0) << 1) | (u64::from(pat_bit != 0) << 2);
+        let index =
+            u64::from(entry & pte::PWT != 0) | (u64::from(entry & pte::PCD != 0) << 1) | (u64::from(pat_bit != 0) << 2);
         let memory_type = (self.cpus[c].msr.pat() >> (8 * index)) & 7;
         let (write_back, all_uncached) = self.cache_state(c);
         perms.write_back = write_back && memory_type == TYPE_WB;

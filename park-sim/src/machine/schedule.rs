@@ -87,7 +87,13 @@ impl Scheduler {
     /// A scheduler for `cpus` CPUs.
     #[must_use]
     pub fn new(seed: u64, cpus: usize) -> Self {
-        Self { rng: Rng::new(seed), rates: Rates::default(), current: 0, starved: vec![0; cpus], undrained: vec![0; cpus] }
+        Self {
+            rng: Rng::new(seed),
+            rates: Rates::default(),
+            current: 0,
+            starved: vec![0; cpus],
+            undrained: vec![0; cpus],
+        }
     }
 }
 

@@ -185,10 +185,12 @@ impl Machine {
         target.segs = [Segment::default(); 6];
         target.segs[Seg::Cs as usize] = Segment { selector: state.cs, base: 0, limit: u32::MAX, attr: Segment::CODE64 };
         if state.ss != 0 {
-            target.segs[Seg::Ss as usize] = Segment { selector: state.ss, base: 0, limit: u32::MAX, attr: Segment::DATA };
+            target.segs[Seg::Ss as usize] =
+                Segment { selector: state.ss, base: 0, limit: u32::MAX, attr: Segment::DATA };
         }
         let (selector, base) = state.tr;
-        target.tr = if selector == 0 { Segment::default() } else { Segment { selector, base, limit: 0x67, attr: TSS_BUSY } };
+        target.tr =
+            if selector == 0 { Segment::default() } else { Segment { selector, base, limit: 0x67, attr: TSS_BUSY } };
         target.ldtr = Segment::default();
         target.activity = Activity::Running;
         target.nmi_blocked = false;

@@ -1,11 +1,11 @@
 //! SMM as an opaque handler: entry, an optional rendezvous of all CPUs, RSM (S:34; EDK2 PiSmmCpuDxeSmm).
 
+use super::Machine;
 use super::activity::{Activity, Delivered, Outcome, ResetCause};
 use super::cpu::Smm;
 use super::event::EventKind;
 use super::knobs::{AutoHalt, MonitorAcrossSmm, NmiBlockAcrossSmm, SmmRendezvous};
 use super::rules::Rule;
-use super::Machine;
 
 impl Machine {
     pub(crate) fn enter_smm(&mut self, c: usize) -> Outcome {
@@ -71,7 +71,9 @@ impl Machine {
         let from = Activity::from_code(self.cpus[c].smm.from);
         let nmi_was_blocked = self.cpus[c].smm.nmi_was_blocked;
         let activity = match from {
-            Activity::Hlt if self.rules.on(Rule::RsmRestartsHlt) && self.knob::<AutoHalt>() == AutoHalt::Keep => Activity::Hlt,
+            Activity::Hlt if self.rules.on(Rule::RsmRestartsHlt) && self.knob::<AutoHalt>() == AutoHalt::Keep => {
+                Activity::Hlt
+            }
             Activity::Shutdown | Activity::WaitForSipi => from,
             wait if wait.is_mwait_family() && !self.rules.on(Rule::RsmSkipsMwait) => wait,
             _ => Activity::Running,

@@ -187,7 +187,9 @@ impl Machine {
         let mut bytes = [0xff; MAX_INSTRUCTION];
         let here = (4096 - offset).min(MAX_INSTRUCTION);
         if frame != NO_FRAME {
-            if let (Some(to), Some(from)) = (bytes.get_mut(..here), self.memory.frame_bytes(frame).get(offset..offset + here)) {
+            if let (Some(to), Some(from)) =
+                (bytes.get_mut(..here), self.memory.frame_bytes(frame).get(offset..offset + here))
+            {
                 to.copy_from_slice(from);
             }
         }
@@ -210,7 +212,8 @@ impl Machine {
                 }
                 let rest = MAX_INSTRUCTION - here;
                 if second != NO_FRAME {
-                    if let (Some(to), Some(from)) = (bytes.get_mut(here..), self.memory.frame_bytes(second).get(..rest)) {
+                    if let (Some(to), Some(from)) = (bytes.get_mut(here..), self.memory.frame_bytes(second).get(..rest))
+                    {
                         to.copy_from_slice(from);
                     }
                 }

@@ -77,7 +77,9 @@ impl Tlb {
     }
 
     pub(crate) fn insert(&mut self, entry: Entry) {
-        self.drop_where(|old| old.covers(entry.linear, entry.pcid) && old.mask == entry.mask && old.global == entry.global);
+        self.drop_where(|old| {
+            old.covers(entry.linear, entry.pcid) && old.mask == entry.mask && old.global == entry.global
+        });
         if self.entries.len() >= ENTRIES {
             self.entries.remove(0);
             self.generation += 1;

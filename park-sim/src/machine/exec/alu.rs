@@ -172,7 +172,11 @@ impl Machine {
                 let rotated = if left == 0 { value } else { ((value << left) | (value >> (width - left))) & all };
                 let result = rotated as u64 & mask(size);
                 let carry = (rotated >> bits) & 1 != 0;
-                let overflow = if kind == K::Rcl { top(result) != carry } else { top(result) != (result & (sign_bit(size) >> 1) != 0) };
+                let overflow = if kind == K::Rcl {
+                    top(result) != carry
+                } else {
+                    top(result) != (result & (sign_bit(size) >> 1) != 0)
+                };
                 (result, carry, overflow, false)
             }
         };

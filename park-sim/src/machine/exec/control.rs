@@ -10,8 +10,17 @@ use super::super::rules::Rule;
 use super::mask;
 
 /// What IRET loads into RFLAGS at CPL 0 (S:IRET vol 2A).
-const IRET_FLAGS: u64 =
-    flags::STATUS | flags::TF | flags::IF | flags::DF | flags::IOPL | flags::NT | flags::RF | flags::AC | flags::ID | flags::VIF | flags::VIP;
+const IRET_FLAGS: u64 = flags::STATUS
+    | flags::TF
+    | flags::IF
+    | flags::DF
+    | flags::IOPL
+    | flags::NT
+    | flags::RF
+    | flags::AC
+    | flags::ID
+    | flags::VIF
+    | flags::VIP;
 
 impl Machine {
     /// Checks a near target: canonical, or inside CS.
@@ -42,7 +51,8 @@ impl Machine {
             }
             K::CallRel | K::CallInd => {
                 let next = self.cpus[c].next_rip;
-                let target = if op.kind == K::CallRel { next.wrapping_add(op.imm) } else { self.get(c, op, op.dst, size)? };
+                let target =
+                    if op.kind == K::CallRel { next.wrapping_add(op.imm) } else { self.get(c, op, op.dst, size)? };
                 let target = self.near_target(c, target, size)?;
                 self.push(c, size, next, AccessKind::Write)?;
                 // A call to the next instruction pushes nothing on the shadow stack (CET, CALL).

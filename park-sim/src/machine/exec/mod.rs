@@ -4,17 +4,18 @@ mod alu;
 mod atomic;
 mod bits_ops;
 mod control;
+mod registers;
 mod stack;
 mod string;
 mod system;
 mod wide;
 
+use super::Machine;
 use super::breach::AccessKind;
 use super::cpu::Gpr;
 use super::fault::{Exec, Trap, UD};
 use super::op::{Kind as K, NO_REG, Op, Opnd, RIP_BASE};
 use super::paging::{Dir, Place};
-use super::Machine;
 
 /// The value bits of an operand of `size` bytes.
 #[inline]
@@ -143,7 +144,9 @@ impl Machine {
                 self.set_register(c, operand, size, value);
                 Ok(())
             }
-            Location::Place(place) if locked && self.locks_drain() => self.write_locked(c, &place, size, value & mask(size)),
+            Location::Place(place) if locked && self.locks_drain() => {
+                self.write_locked(c, &place, size, value & mask(size))
+            }
             Location::Place(place) => self.write_place(c, &place, size, value & mask(size), AccessKind::Write),
             Location::Split(linear) => {
                 self.write_linear(c, linear, size, value & mask(size), AccessKind::Write)?;
@@ -199,11 +202,23 @@ impl Machine {
             K::Shl | K::Shr | K::Sar | K::Rol | K::Ror | K::Rcl | K::Rcr => self.shift(c, op)?,
             K::Shld | K::Shrd => self.double_shift(c, op)?,
             K::Push | K::Pop | K::Pushf | K::Popf | K::Pusha | K::Popa | K::Leave | K::Enter => self.stack_op(c, op)?,
-            K::CallRel | K::CallInd | K::JmpInd | K::Ret | K::Jrcxz | K::Loop | K::Loope | K::Loopne => self.near(c, op)?,
+            K::CallRel | K::CallInd | K::JmpInd | K::Ret | K::Jrcxz | K::Loop | K::Loope | K::Loopne => {
+                self.near(c, op)?
+            }
             K::RetFar | K::JmpFarMem | K::JmpFarImm | K::CallFarMem | K::CallFarImm => self.far(c, op)?,
             K::Iret => self.iret(c, op)?,
             K::Xchg | K::Cmpxchg | K::Cmpxchg8b | K::Cmpxchg16b | K::Xadd => self.exchange(c, op)?,
-            K::Bt | K::Bts | K::Btr | K::Btc | K::Bsf | K::Bsr | K::Tzcnt | K::Lzcnt | K::Popcnt | K::Bswap | K::Movbe => self.bit_op(c, op)?,
+            K::Bt
+            | K::Bts
+            | K::Btr
+            | K::Btc
+            | K::Bsf
+            | K::Bsr
+            | K::Tzcnt
+            | K::Lzcnt
+            | K::Popcnt
+            | K::Bswap
+            | K::Movbe => self.bit_op(c, op)?,
             K::Imul | K::Imul1 | K::Mul | K::Div | K::Idiv | K::Cbw | K::Cwd => self.wide_op(c, op)?,
             K::Setcc => {
                 let value = u64::from(self.condition(c, op.cond));
@@ -214,7 +229,9 @@ impl Machine {
                 let value = if self.condition(c, op.cond) { value } else { self.get(c, op, op.dst, size)? };
                 self.set_register(c, op.dst, size, value);
             }
-            K::Cld | K::Std | K::Clc | K::Stc | K::Cmc | K::Lahf | K::Sahf | K::Clac | K::Stac => self.flag_op(c, op)?,
+            K::Cld | K::Std | K::Clc | K::Stc | K::Cmc | K::Lahf | K::Sahf | K::Clac | K::Stac => {
+                self.flag_op(c, op)?
+            }
             K::Xlat => {
                 let index = self.cpus[c].gpr[0] & 0xff;
                 let at = self.cpus[c].reg(Gpr::Rbx).wrapping_add(index) & mask(op.addr_size);

@@ -23,7 +23,8 @@ impl Machine {
     }
 
     fn stack_linear(&self, c: usize, offset: u64, size: u8) -> Exec<u64> {
-        self.linear(c, Seg::Ss as u8, offset, size).map_err(|trap| if trap == GP0 { fault_with(vector::SS, 0) } else { trap })
+        self.linear(c, Seg::Ss as u8, offset, size)
+            .map_err(|trap| if trap == GP0 { fault_with(vector::SS, 0) } else { trap })
     }
 
     /// Pushes `size` bytes; RSP moves only if the write did not fault.
@@ -100,7 +101,8 @@ impl Machine {
                 let rsp = self.cpus[c].reg(Gpr::Rsp);
                 for n in 0..8u8 {
                     let value = if n == 4 { rsp } else { self.cpus[c].gpr[usize::from(n)] };
-                    self.push(c, size, value, AccessKind::Write).inspect_err(|_| self.cpus[c].set_reg(Gpr::Rsp, rsp))?;
+                    self.push(c, size, value, AccessKind::Write)
+                        .inspect_err(|_| self.cpus[c].set_reg(Gpr::Rsp, rsp))?;
                 }
                 Ok(())
             }

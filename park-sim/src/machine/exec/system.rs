@@ -4,7 +4,7 @@ use super::super::Machine;
 use super::super::activity::{Activity, Outcome};
 use super::super::bits::{cr0, cr4, efer, flags, vector};
 use super::super::breach::AccessKind;
-use super::super::cpu::{Gpr, Seg, Shadow, TableRegister};
+use super::super::cpu::{Gpr, Seg, Shadow};
 use super::super::fault::{Exec, Fault, GP0, Trap, UD};
 use super::super::interrupt::Source;
 use super::super::op::{Kind as K, Op, Opnd};
@@ -12,6 +12,7 @@ use super::super::paging::Dir;
 use super::super::rules::Rule;
 use super::super::tlb::Evict;
 use super::mask;
+use super::registers::XINUSE_TILES;
 
 /// The line of CLFLUSH (S:CLFLUSH vol 2A).
 const LINE_MASK: u64 = !(super::super::dirty::LINE_BYTES - 1);
@@ -20,8 +21,6 @@ const PORT_APM: u16 = 0xb2;
 /// CPUID.1:ECX bits that follow control state.
 const CPUID_OSXSAVE: u32 = 1 << 27;
 const CPUID_MONITOR: u32 = 1 << 3;
-/// XGETBV(1): XTILEDATA and XTILECFG in use.
-const XINUSE_TILES: u64 = 0x60000;
 
 impl Machine {
     fn finish(&mut self, c: usize) -> Exec<()> {
@@ -76,7 +75,15 @@ impl Machine {
                 let value = (cpu.gpr[2] << 32) | (cpu.gpr[0] & 0xffff_ffff);
                 self.wrmsr(c, cpu.gpr[1] as u32, value)?;
             }
-            K::MovToCr | K::MovFromCr | K::MovToDr | K::MovFromDr | K::Clts | K::Lmsw | K::Smsw | K::Xgetbv | K::Xsetbv => self.control(c, op)?,
+            K::MovToCr
+            | K::MovFromCr
+            | K::MovToDr
+            | K::MovFromDr
+            | K::Clts
+            | K::Lmsw
+            | K::Smsw
+            | K::Xgetbv
+            | K::Xsetbv => self.control(c, op)?,
             K::Lgdt | K::Lidt | K::Sgdt | K::Sidt => self.table_register(c, op)?,
             K::Ltr => {
                 if self.cpus[c].cr0 & cr0::PE == 0 {
@@ -138,7 +145,11 @@ impl Machine {
             K::RdFsBase | K::RdGsBase | K::WrFsBase | K::WrGsBase => self.segment_base(c, op)?,
             K::Invlpg => {
                 let linear = self.effective_address(c, op);
-                let linear = if op.seg >= Seg::Fs as u8 { linear.wrapping_add(self.cpus[c].segs[usize::from(op.seg.min(5))].base) } else { linear };
+                let linear = if op.seg >= Seg::Fs as u8 {
+                    linear.wrapping_add(self.cpus[c].segs[usize::from(op.seg.min(5))].base)
+                } else {
+                    linear
+                };
                 self.serialise(c);
                 let cpu = &mut self.cpus[c];
                 let pcid = cpu.pcid();
@@ -181,7 +192,10 @@ impl Machine {
             }
             K::Out => return self.port_out(c, op),
             K::Tilerelease => {
-                if !self.features.amx || self.cpus[c].cr4 & cr4::OSXSAVE == 0 || self.cpus[c].xcr0 & XINUSE_TILES != XINUSE_TILES {
+                if !self.features.amx
+                    || self.cpus[c].cr4 & cr4::OSXSAVE == 0
+                    || self.cpus[c].xcr0 & XINUSE_TILES != XINUSE_TILES
+                {
                     return Err(UD);
                 }
                 self.cpus[c].tiles_live = false;
@@ -212,7 +226,7 @@ impl Machine {
         regs
     }
 
-    fn set_pair(&mut self, c: usize, value: u64) {
+    pub(super) fn set_pair(&mut self, c: usize, value: u64) {
         let gpr = &mut self.cpus[c].gpr;
         gpr[0] = value & 0xffff_ffff;
         gpr[2] = value >> 32;
@@ -236,130 +250,6 @@ impl Machine {
         Ok(())
     }
 
-    fn control(&mut self, c: usize, op: &Op) -> Exec<()> {
-        match op.kind {
-            K::MovToCr => {
-                let value = self.get(c, op, op.src, op.size)?;
-                match op.dst {
-                    Opnd::Cr(0) => self.write_cr0(c, value),
-                    Opnd::Cr(2) => {
-                        self.cpus[c].cr2 = value;
-                        Ok(())
-                    }
-                    Opnd::Cr(3) => self.write_cr3(c, value),
-                    Opnd::Cr(4) => self.write_cr4(c, value),
-                    Opnd::Cr(8) => self.write_cr8(c, value),
-                    _ => Err(UD),
-                }
-            }
-            K::MovFromCr => {
-                let cpu = &self.cpus[c];
-                let value = match op.src {
-                    Opnd::Cr(0) => cpu.cr0,
-                    Opnd::Cr(2) => cpu.cr2,
-                    Opnd::Cr(3) => cpu.cr3,
-                    Opnd::Cr(4) => cpu.cr4,
-                    Opnd::Cr(8) => u64::from(cpu.apic.tpr >> 4),
-                    _ => return Err(UD),
-                };
-                self.put(c, op, op.dst, op.size, value)
-            }
-            K::MovToDr => {
-                let value = self.get(c, op, op.src, op.size)?;
-                let Opnd::Dr(n) = op.dst else { return Err(UD) };
-                self.serialise(c);
-                self.write_dr(c, n, value)
-            }
-            K::MovFromDr => {
-                let Opnd::Dr(n) = op.src else { return Err(UD) };
-                let n = if n == 4 || n == 5 { n + 2 } else { n & 7 };
-                let value = self.cpus[c].dr[usize::from(n)];
-                self.put(c, op, op.dst, op.size, value)
-            }
-            K::Clts => {
-                let value = self.cpus[c].cr0 & !cr0::TS;
-                self.write_cr0(c, value)
-            }
-            K::Lmsw => {
-                let value = self.get(c, op, op.dst, 2)?;
-                let old = self.cpus[c].cr0;
-                let low = cr0::PE | cr0::MP | cr0::EM | cr0::TS;
-                // LMSW sets PE but cannot clear it (S:LMSW vol 2A).
-                self.write_cr0(c, (old & !low) | (value & low) | (old & cr0::PE))
-            }
-            K::Smsw => {
-                let value = self.cpus[c].cr0;
-                let size = if op.dst == Opnd::Mem { 2 } else { op.size };
-                self.put(c, op, op.dst, size, value)
-            }
-            K::Xsetbv => {
-                let cpu = &self.cpus[c];
-                let value = (cpu.gpr[2] << 32) | (cpu.gpr[0] & 0xffff_ffff);
-                if cpu.gpr[1] as u32 != 0 {
-                    return Err(GP0);
-                }
-                self.write_xcr0(c, value)
-            }
-            _ => {
-                let cpu = &self.cpus[c];
-                if !self.features.xsave || cpu.cr4 & cr4::OSXSAVE == 0 {
-                    return Err(UD);
-                }
-                let value = match cpu.gpr[1] as u32 {
-                    0 => cpu.xcr0,
-                    // XINUSE: x87 and what is live.
-                    1 => cpu.xcr0 & (1 | if cpu.tiles_live { XINUSE_TILES } else { 0 }),
-                    _ => return Err(GP0),
-                };
-                self.set_pair(c, value);
-                Ok(())
-            }
-        }
-    }
-
-    fn table_register(&mut self, c: usize, op: &Op) -> Exec<()> {
-        let base_size = if op.size == 8 { 8 } else { 4 };
-        let linear = self.operand_linear(c, op, 2 + base_size)?;
-        if matches!(op.kind, K::Sgdt | K::Sidt) {
-            let table = if op.kind == K::Sgdt { self.cpus[c].gdtr } else { self.cpus[c].idtr };
-            self.write_linear(c, linear, 2, u64::from(table.limit), AccessKind::Write)?;
-            return self.write_linear(c, linear.wrapping_add(2), base_size, table.base & mask(base_size), AccessKind::Write);
-        }
-        let limit = self.read_linear(c, linear, 2, AccessKind::Read)? as u16;
-        let mut base = self.read_linear(c, linear.wrapping_add(2), base_size, AccessKind::Read)?;
-        if op.size == 2 {
-            base &= 0x00ff_ffff;
-        }
-        if self.cpus[c].code_bits == 64 && !self.canonical(c, base) {
-            return Err(GP0);
-        }
-        self.serialise(c);
-        let table = TableRegister { base, limit };
-        if op.kind == K::Lgdt {
-            self.cpus[c].gdtr = table;
-        } else {
-            self.cpus[c].idtr = table;
-        }
-        Ok(())
-    }
-
-    fn segment_base(&mut self, c: usize, op: &Op) -> Exec<()> {
-        if self.cpus[c].code_bits != 64 || self.cpus[c].cr4 & cr4::FSGSBASE == 0 {
-            return Err(UD);
-        }
-        let index = if matches!(op.kind, K::RdFsBase | K::WrFsBase) { Seg::Fs } else { Seg::Gs } as usize;
-        if matches!(op.kind, K::RdFsBase | K::RdGsBase) {
-            let base = self.cpus[c].segs[index].base;
-            return self.put(c, op, op.dst, op.size, base);
-        }
-        let base = self.get(c, op, op.dst, op.size)?;
-        if !self.canonical(c, base) {
-            return Err(GP0);
-        }
-        self.cpus[c].segs[index].base = base;
-        Ok(())
-    }
-
     fn invpcid(&mut self, c: usize, op: &Op) -> Exec<()> {
         if !self.features.invpcid {
             return Err(UD);
@@ -368,7 +258,11 @@ impl Machine {
         let at = self.operand_linear(c, op, 16)?;
         let pcid = self.read_linear(c, at, 8, AccessKind::Read)?;
         let linear = self.read_linear(c, at.wrapping_add(8), 8, AccessKind::Read)?;
-        if kind > 3 || pcid >> 12 != 0 || (kind == 0 && !self.canonical(c, linear)) || (kind < 2 && self.cpus[c].cr4 & cr4::PCIDE == 0 && pcid != 0) {
+        if kind > 3
+            || pcid >> 12 != 0
+            || (kind == 0 && !self.canonical(c, linear))
+            || (kind < 2 && self.cpus[c].cr4 & cr4::PCIDE == 0 && pcid != 0)
+        {
             return Err(GP0);
         }
         let tlb = &mut self.cpus[c].tlb;

@@ -67,7 +67,9 @@ impl Machine {
             K::Div => {
                 let divisor = u128::from(self.get(c, op, op.dst, size)?);
                 let dividend = self.accumulator(c, size);
-                let Some(quotient) = dividend.checked_div(divisor).filter(|quotient| *quotient <= u128::from(mask(size))) else {
+                let Some(quotient) =
+                    dividend.checked_div(divisor).filter(|quotient| *quotient <= u128::from(mask(size)))
+                else {
                     return Err(fault(vector::DE));
                 };
                 self.set_accumulator(c, size, quotient as u64, (dividend % divisor) as u64);
@@ -77,7 +79,9 @@ impl Machine {
                 let width = 2 * bits;
                 let dividend = (self.accumulator(c, size) << (128 - width)) as i128 >> (128 - width);
                 let limit = 1i128 << (bits - 1);
-                let Some(quotient) = dividend.checked_div(divisor).filter(|quotient| (-limit..limit).contains(quotient)) else {
+                let Some(quotient) =
+                    dividend.checked_div(divisor).filter(|quotient| (-limit..limit).contains(quotient))
+                else {
                     return Err(fault(vector::DE));
                 };
                 self.set_accumulator(c, size, quotient as u64 & mask(size), (dividend % divisor) as u64 & mask(size));

@@ -87,7 +87,10 @@ fn sipi_starts_once_and_is_ignored_elsewhere() {
     let mut m = wfs(MachineConfig::intel(2), "", None);
     m.inject(Event::at(1, EventKind::Sipi(0x12)));
     let cpu = m.cpu(1);
-    assert_eq!((cpu.activity, cpu.seg(Seg::Cs).selector, cpu.seg(Seg::Cs).base, cpu.rip), (Activity::Running, 0x1200, 0x12000, 0));
+    assert_eq!(
+        (cpu.activity, cpu.seg(Seg::Cs).selector, cpu.seg(Seg::Cs).base, cpu.rip),
+        (Activity::Running, 0x1200, 0x12000, 0)
+    );
     m.inject(Event::at(1, EventKind::Sipi(0x34)));
     assert_eq!(m.cpu(1).seg(Seg::Cs).selector, 0x1200);
     let mut m = machine(MachineConfig::intel(2), "", Some(Rule::SipiIgnoredElsewhere));

@@ -4,12 +4,13 @@ use super::super::msr::num;
 use super::*;
 
 /// Where knobs are turned.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("apic.rs"),
     include_str!("events.rs"),
     include_str!("init.rs"),
     include_str!("knobs.rs"),
     include_str!("svm.rs"),
+    include_str!("waits.rs"),
 ];
 
 #[test]
@@ -117,12 +118,16 @@ fn shutdown() {
 
 #[test]
 fn init() {
-    each(&MachineConfig::intel(2), &[("nmi-block-across-init=cleared", false), ("nmi-block-across-init=kept", true)], |m| {
-        m.cpu_mut(1).nmi_blocked = true;
-        m.inject(Event::at(1, EventKind::Init));
-        m.step(1);
-        m.cpu(1).nmi_blocked
-    });
+    each(
+        &MachineConfig::intel(2),
+        &[("nmi-block-across-init=cleared", false), ("nmi-block-across-init=kept", true)],
+        |m| {
+            m.cpu_mut(1).nmi_blocked = true;
+            m.inject(Event::at(1, EventKind::Init));
+            m.step(1);
+            m.cpu(1).nmi_blocked
+        },
+    );
     let mut config = MachineConfig::amd(2);
     config.rules = config.rules.without(Rule::RInitRedirects);
     each(&config, &[("r-init-across-init=kept", true), ("r-init-across-init=cleared", false)], |m| {

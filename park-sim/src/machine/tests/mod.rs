@@ -5,13 +5,15 @@ mod control;
 mod events;
 mod init;
 mod instructions;
-mod memory;
 mod knobs;
+mod memory;
+mod ordering;
 mod packing;
 mod real_mode;
 mod robust;
 mod rules;
 mod svm;
+mod waits;
 
 use iced_x86::code_asm::CodeAssembler;
 
@@ -49,7 +51,10 @@ pub(super) fn machine_of(config: &MachineConfig) -> Machine {
     put(TSS + 0x24, IST1);
     for vector in 0..256u64 {
         let handler = HANDLERS + 64 * vector;
-        put(IDT + 16 * vector, (handler & 0xffff) | (u64::from(CODE_SELECTOR) << 16) | (0x8e00 << 32) | ((handler >> 16) << 48));
+        put(
+            IDT + 16 * vector,
+            (handler & 0xffff) | (u64::from(CODE_SELECTOR) << 16) | (0x8e00 << 32) | ((handler >> 16) << 48),
+        );
         put(IDT + 16 * vector + 8, handler >> 32);
     }
     for vector in 0..256u64 {
@@ -80,7 +85,10 @@ pub(super) fn amd() -> Machine {
     machine_of(&MachineConfig::amd(2))
 }
 
-pub(super) fn assemble(at: u64, program: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>) -> Vec<u8> {
+pub(super) fn assemble(
+    at: u64,
+    program: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>,
+) -> Vec<u8> {
     let mut a = CodeAssembler::new(64).expect("64-bit");
     program(&mut a).expect("a valid program");
     a.assemble(at).expect("an encodable program")
@@ -91,7 +99,11 @@ pub(super) fn load(m: &mut Machine, program: impl FnOnce(&mut CodeAssembler) -> 
     load_at(m, CODE, program);
 }
 
-pub(super) fn load_at(m: &mut Machine, at: u64, program: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>) {
+pub(super) fn load_at(
+    m: &mut Machine,
+    at: u64,
+    program: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>,
+) {
     let bytes = assemble(at, program);
     m.write_phys(at, &bytes);
 }
