@@ -127,6 +127,28 @@ fn safety_holds_for_every_value_of_every_knob() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// The lot's own scenarios on other machines: the other vendor, five levels, ids that need x2APIC.
+#[test]
+fn the_lot_holds_on_other_machines() {
+    let wide = "levels = 5\nx2apic = true\napic_ids = [700, 3, 255]";
+    for scenario in scenarios().filter(|scenario| scenario.expect == Expect::Safe && scenario.machine().cpus == 3) {
+        let text = park_sim::scenario::builtin_text(&scenario.name).unwrap_or_default();
+        let by_clgi = text.contains("by = \"clgi\"");
+        let vendors: &[&str] = if by_clgi { &["amd"] } else { &["intel", "amd"] };
+        for vendor in vendors {
+            for more in ["levels = 5", wide] {
+                let machine = format!("vendor = \"{vendor}\"\n{more}");
+                let text = text
+                    .replace("vendor = \"intel\"", &machine)
+                    .replace("vendor = \"amd\"\ncpus", &format!("{machine}\ncpus"));
+                let other = Scenario::parse(&text, &scenario.name).unwrap_or_else(|error| panic!("{error}"));
+                let report = play(&other, &RunOptions { seed: 3, ..RunOptions::default() });
+                assert_eq!(report.outcome, Outcome::Safe, "{vendor} {more}: {report:#?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_reset_counts_as_safe_only_if_it_is_declared_and_named() {
     for name in ["wait-for-sipi-declared", "bsp-taken-declared"] {

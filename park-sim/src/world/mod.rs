@@ -3,6 +3,7 @@
 //! Kernels are memory and machine code ([`Kernel`]); what they *decide* is Rust, executed access by access on one of
 //! their CPUs ([`World::drive`]), while all other CPUs go on ([`World::let_others_run`]).
 
+mod agenda;
 mod error;
 mod foreign;
 mod hand_on;
@@ -15,7 +16,7 @@ pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, Kern
 pub use next::OldMemory;
 pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
 
-use crate::machine::{Event, EventKind, Evict, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
+use crate::machine::{Event, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
 use crate::platform::{Loader, OnCpu};
 use park_core::lot::{Layout, Lot, PagingLevels, Stage, bay};
 use park_core::op::{Lease, Operation, Reply, Step};
@@ -304,42 +305,6 @@ impl World {
         }
         self.follow(cpu);
         Ok(())
-    }
-
-    /// What the architecture allows at any time: translations vanish, and MWAIT ends for no reason.
-    fn disturb(&mut self, cpu: usize) {
-        let rates = self.scheduler.rates;
-        if self.scheduler.rng.one_in(rates.evict) {
-            self.machine.evict_tlb(cpu, Evict::All);
-        }
-        if self.scheduler.rng.one_in(rates.false_wake) {
-            self.machine.inject(Event::all(EventKind::FalseWake));
-        }
-    }
-
-    /// Throws `event` in so many ticks of the machine's clock; a step takes one.
-    pub fn schedule(&mut self, ticks: u64, event: Event) {
-        self.agenda.entry(self.machine.tsc() + ticks).or_default().push(event);
-    }
-
-    fn throw_due(&mut self) {
-        while let Some(due) = self.agenda.first_entry() {
-            if *due.key() > self.machine.tsc() {
-                return;
-            }
-            for event in due.remove() {
-                self.machine.inject(event);
-            }
-        }
-    }
-
-    /// Nothing moves: lets the time pass until the next scheduled event, or until `until`; false if that was sooner.
-    fn pass_time(&mut self, until: u64) -> bool {
-        let due = self.agenda.first_key_value().map(|(due, _)| *due).filter(|due| *due <= until);
-        let rest = due.unwrap_or(until).saturating_sub(self.machine.tsc());
-        self.machine.advance_tsc(rest);
-        self.throw_due();
-        due.is_some()
     }
 
     /// Keeps what a CPU may touch in step with the stage that its bay shows.
