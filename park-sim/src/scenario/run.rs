@@ -6,7 +6,7 @@ use super::orders::{Orders, ParkOrders};
 use super::report::{EventReport, Failure, KnobReport, Outcome, Report};
 use super::step::{By, Result as Expected, Step};
 use super::{Cause, End, Expect, Scenario};
-use crate::machine::{Knob, Knobs, RuleSet};
+use crate::machine::{Knob, Knobs, RuleSet, TraceRecord, TraceWhat};
 use crate::world::{DEFAULT_LOT, Kernel, World, WorldError};
 use park_core::op::{Held, Lease, Ticket};
 use park_core::{Event, Mechanism};
@@ -240,11 +240,7 @@ impl<'s> Run<'s> {
             .iter()
             .map(|knob| KnobReport { knob: knob.name(), value: machine.knobs.value_name(knob) })
             .collect();
-        let trace = machine
-            .trace
-            .iter()
-            .map(|record| format!("{} CPU {} {:#x} {:?}", record.step, record.cpu, record.rip, record.what))
-            .collect();
+        let trace = machine.trace.iter().map(tell).collect();
         Ok(Report {
             scenario: self.scenario.name.clone(),
             seed: self.options.seed,
@@ -260,4 +256,15 @@ impl<'s> Run<'s> {
             trace,
         })
     }
+}
+
+/// A record of the trace as a line: step, CPU, RIP, what.
+fn tell(record: &TraceRecord) -> String {
+    let what = match record.what {
+        TraceWhat::Store { phys, value } => format!("store {value:#x} at {phys:#x}"),
+        TraceWhat::Injected(kind) => format!("event {kind:?}"),
+        TraceWhat::Shutdown(why) => format!("shutdown: {why}"),
+        TraceWhat::Step(outcome) => format!("{outcome:?}"),
+    };
+    format!("{} CPU {} {:#x} {what}", record.step, record.cpu, record.rip)
 }
