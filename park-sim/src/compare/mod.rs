@@ -4,6 +4,7 @@
 //! [`Parked::measure`] throws an event at it and classifies what became of the CPU, [`Table::measure`] does so for every
 //! mechanism, event and knob value that a run consults, and only [`Table::compare`] is shown claims.
 
+pub mod harms;
 mod knobs;
 mod observe;
 mod parked;
@@ -13,3 +14,9 @@ pub use knobs::{Kindness, kindness, stipulated, valuations};
 pub use observe::Verdict;
 pub use parked::{Measured, OrdersOf, Parked};
 pub use table::{Cell, Mismatch, Reason, Table};
+
+/// Nothing happens in `world` but what is measured: no translation vanishes, no MWAIT ends, for no reason.
+const fn calm(world: &mut crate::world::World) {
+    world.scheduler.rates.evict = 0;
+    world.scheduler.rates.false_wake = 0;
+}

@@ -146,7 +146,7 @@ pub(super) enum Stands {
 }
 
 /// What the machine, or this CPU, came to without any doubt; `None` if the CPU may still be parked.
-pub(super) fn ended(world: &World, cpu: usize, bay_phys: u64) -> Option<Verdict> {
+pub(crate) fn ended(world: &World, cpu: usize, bay_phys: u64) -> Option<Verdict> {
     if let Some(cause) = world.machine.was_reset() {
         return Some(match cause {
             ResetCause::BspInit { .. } => Response::Reset.into(),

@@ -97,6 +97,7 @@ impl Parked {
             Processor::Application => (1, 0),
         };
         let mut world = World::boot(config, levels, SEED)?;
+        super::calm(&mut world);
         world.build_lot(DEFAULT_LOT, BAYS)?;
         // An INIT finds a CPU that waits by HLT.
         let waits_by = if mechanism == Mechanism::WaitForSipi { Mechanism::Hlt } else { mechanism };

@@ -53,8 +53,8 @@ pub const REFUSALS: &[Step] = &[
     Step::new(
         "refuse-not-supervisor",
         demand(Register::Cs, SELECTOR_RPL, 0, Refusal::NotSupervisor),
-        Harm::Safety,
-        "every step of arrival is privileged",
+        Harm::NotModelled,
+        "every step of arrival is privileged; the simulator executes CPL 0 alone",
         "SDM vol. 3, \"Privileged Instructions\"",
     ),
     Step::new(
@@ -329,7 +329,13 @@ pub const BY_ARRIVAL: &[Step] = &[
         "Thomas Gleixner, \"Cure kexec() vs. mwait_play_dead() troubles\", 2023",
     ),
     by_arrival("nested-task-clear", "IRETQ with RFLAGS.NT set is #GP", "SDM vol. 2A, IRET"),
-    by_arrival("flags-clear", "TF would single-step bay code, DF and AC are the owner's", "SDM vol. 1, \"EFLAGS\""),
+    Step::new(
+        "flags-clear",
+        Effect::ByArrival,
+        Harm::NotModelled,
+        "DF and AC are the owner's, and nothing in bay code looks at them; with TF set no CPU comes as far as here",
+        "SDM vol. 1, \"EFLAGS\"",
+    ),
 ];
 
 const fn demand(register: Register, mask: u64, expected: u64, refusal: Refusal) -> Effect {
