@@ -30,7 +30,7 @@ impl Engine<'_> {
         if action == Action::Cpu {
             self.check_entry(next, before)?;
         }
-        let entry = Some(next.memory.claimed).filter(|entry| *entry < BAD_ENTRY);
+        let entry = Some(next.memory.claimed).filter(|entry| *entry != NO_ENTRY);
         let allowed = self.scene.allowed(next.memory.home, entry);
         if self.scene.machine.cpu(PARKED).allowed_tags != allowed {
             self.scene.machine.set_allowed(PARKED, allowed);
@@ -83,7 +83,8 @@ impl Engine<'_> {
             Some(Stage::Arriving) if !next.memory.home => Ok(()),
             Some(Stage::Waiting) if !next.memory.home => {
                 next.memory.home = true;
-                self.check_home(next)
+                // A CPU that an INIT took may have acknowledged just before; its registers are the INIT's.
+                if next.memory.end == End::None { self.check_home(next) } else { Ok(()) }
             }
             Some(Stage::Leaving) if next.memory.claimed != NO_ENTRY => Ok(()),
             Some(Stage::Faulted) => self.check_fault(next.memory.claimed),
@@ -113,7 +114,7 @@ impl Engine<'_> {
             (cpu.gdtr.base, "GDTR"),
             (cpu.idtr.base, "IDTR"),
             (cpu.tr.base, "TR"),
-            (cpu.reg(Gpr::Rsp) - 1, "RSP"),
+            (cpu.reg(Gpr::Rsp).wrapping_sub(1), "RSP"),
             (cpu.rip, "RIP"),
         ];
         for (address, name) in inside {
@@ -124,7 +125,9 @@ impl Engine<'_> {
         if cpu.seg(Seg::Cs).selector != bay::CODE_SELECTOR {
             return Err(Violation::EarlyAck("CS"));
         }
-        if cpu.nmi_blocked {
+        // Inside a handler they are, until its IRETQ.
+        let top = self.scene.bay_word(bay::FAULT_STACK_TOP);
+        if cpu.nmi_blocked && cpu.reg(Gpr::Rsp) == top {
             return Err(Violation::EarlyAck("NMIs are blocked"));
         }
         if self.config.flags.contains(WaitFlags::WBINVD) && !next.memory.flushed {
@@ -182,7 +185,11 @@ impl Engine<'_> {
                 }
                 true
             }
-            ErrorKind::Uncertain => gone || self.config.time == Time::Hasty,
+            ErrorKind::Uncertain => {
+                // A CPU that stops in the owner text leaves its record in the owner's frame.
+                let stopped = ended.command == Do::AwaitArrival && self.config.faults == Faults::ByMachineCheck;
+                gone || stopped || self.config.time == Time::Hasty
+            }
             ErrorKind::Faulted => faulted,
             // The CPU is busy with a ticket of the predecessor, or on its way out by it.
             ErrorKind::WrongState => waker.holder == Holder::New || ended.command == Do::HandOver,

@@ -2,14 +2,19 @@
 
 use super::liveness::decode;
 use super::scene::Scene;
+use super::table::CodePart;
 use crate::machine::{Knob, Knobs};
-use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic, Register};
+use park_core::lot::header;
+use park_x86::code::{EXCEPTION_STUB_LEN, bay_labels};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What explorations have executed and chosen. Coverages of several explorations add up.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     base: u64,
+    /// Where the header holds the mailbox's address: the first to read it is the first of its wait.
+    mailbox: u64,
     instructions: BTreeMap<u64, Instruction>,
     marks: Vec<u8>,
     knob_values: BTreeSet<(Knob, u8)>,
@@ -23,10 +28,13 @@ const JUMPS: u8 = 8;
 
 impl Coverage {
     pub(crate) fn of(scene: &Scene) -> Self {
-        let mut coverage = Self { base: scene.code_phys, marks: vec![0; scene.code.len()], ..Self::default() };
+        let mailbox = scene.code_phys - header::CODE_OFFSET + header::MAILBOX;
+        let marks = vec![0; scene.code.len()];
+        let mut coverage = Self { base: scene.code_phys, mailbox, marks, ..Self::default() };
         for instruction in decode(&scene.code, scene.code_phys) {
             let offset = instruction.ip() - coverage.base;
-            let is_padding = instruction.mnemonic() == Mnemonic::Nop || instruction.code() == Code::INVALID;
+            // Two zero bytes are ADD [RAX], AL: padding behind the last instruction.
+            let is_padding = instruction.code() == Code::Add_rm8_r8 && instruction.memory_base() == Register::RAX;
             let mut mark = if is_padding { 0 } else { STARTS };
             if instruction.mnemonic() == Mnemonic::Wbinvd {
                 mark |= FLUSHES;
@@ -88,6 +96,24 @@ impl Coverage {
             .filter(|(offset, _)| missed(offset))
             .map(|(offset, text)| (*offset, text.to_string()))
             .collect()
+    }
+
+    /// The part of the bay code that an offset lies in, if it is one that explorations may miss.
+    #[must_use]
+    pub fn part(&self, offset: u64) -> Option<CodePart> {
+        let labels = bay_labels();
+        let stubs = u64::from(labels.exceptions);
+        let mailbox = self.instructions.iter().find(|(_, text)| text.ip_rel_memory_address() == self.mailbox);
+        let in_mailbox = mailbox.is_some_and(|(first, _)| (*first..u64::from(labels.repark)).contains(&offset));
+        if in_mailbox {
+            Some(CodePart::Mailbox)
+        } else if (u64::from(labels.repark)..u64::from(labels.nmi_parked)).contains(&offset) {
+            Some(CodePart::Repark)
+        } else if (stubs..stubs + 32 * u64::from(EXCEPTION_STUB_LEN)).contains(&offset) {
+            Some(CodePart::ExceptionStubs)
+        } else {
+            None
+        }
     }
 
     /// How many instructions there are, and how many were executed.

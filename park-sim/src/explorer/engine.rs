@@ -8,11 +8,11 @@ use super::state::{Action, BAD_ENTRY, Chosen, End, Interner, Memory, NO_ENTRY, V
 use super::violation::Violation;
 use super::waker::{Holder, Waker};
 use crate::machine::cpu::Latches;
-use crate::machine::{Activity, Delivered, Event, EventKind, Knob, KnobSet, Outcome, PhysRange};
+use crate::machine::{Delivered, Event, EventKind, Knob, KnobSet, Outcome, PhysRange};
 use crate::platform::OnCpu;
-use park_core::lot::{Doorbell, bay, header};
+use park_core::lot::{Doorbell, Phase, Stage, bay, header};
 use park_core::op::{Reply, Step};
-use park_core::{IpiSender, LotMemory, Mechanism, PlatformError};
+use park_core::{IpiSender, LotMemory, PlatformError};
 
 /// A configuration at work: the machine holds one state at a time.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(crate) struct Before {
     pub(crate) stage: u64,
     pub(crate) mcg_status: u64,
     pub(crate) gif: bool,
+    pub(crate) in_smm: bool,
     pub(crate) rip: u64,
 }
 
@@ -58,7 +59,7 @@ impl<'c> Engine<'c> {
         let closed = Chosen { values: scene.machine.knobs, set: all };
         let mut engine = Self { config, scene, keys, coverage, wakers, chosen, pinned, closed, lot };
         let knobs = Chosen { values: engine.scene.machine.knobs, set: pinned };
-        let home = engine.word(bay::STAGE) == park_core::lot::Stage::Waiting as u64;
+        let home = engine.word(bay::STAGE) == Stage::Waiting as u64;
         let memory = Memory {
             budget: config.event_budget,
             rung: NO_ENTRY,
@@ -106,6 +107,7 @@ impl<'c> Engine<'c> {
             stage: self.word(bay::STAGE),
             mcg_status: cpu.msr.mcg_status(),
             gif: cpu.gif,
+            in_smm: cpu.in_smm(),
             rip: cpu.rip,
         }
     }
@@ -167,11 +169,10 @@ impl<'c> Engine<'c> {
         rests
     }
 
-    /// The CPU turns in the polling loop of its wait, with nothing to see.
+    /// The CPU turns in its wait, with nothing to see.
     fn polls(&self) -> bool {
-        let cpu = self.scene.machine.cpu(PARKED);
-        let quiet = Doorbell(self.word(bay::DOORBELL)).phase() == Some(park_core::lot::Phase::Quiet);
-        self.config.mechanism == Mechanism::Clgi && !cpu.gif && quiet && cpu.activity == Activity::Running
+        let quiet = Doorbell(self.word(bay::DOORBELL)).phase() == Some(Phase::Quiet);
+        quiet && self.word(bay::STAGE) == Stage::Waiting as u64
     }
 
     fn holder_moves(&self, vars: &Vars, holder: Holder, blocked: bool, out: &mut Vec<Action>) -> bool {
@@ -225,11 +226,22 @@ impl<'c> Engine<'c> {
                 self.forget_elsewhere();
             }
         }
+        self.drain_private();
         self.check(&mut next, action, before)?;
         if next.memory.end != End::None {
             next.knobs = self.chosen.number(self.closed);
         }
         Ok(next)
+    }
+
+    /// Lets the parked CPU's oldest stores become visible at once while they go to words that no other CPU reads or
+    /// writes, and no monitor but its own watches: such a drain commutes with every other move.
+    fn drain_private(&mut self) {
+        let private = self.scene.bay_word(bay::EVENTS)..self.scene.bay_word(bay::LEN);
+        let machine = &mut self.scene.machine;
+        while machine.cpu(PARKED).stores.iter().next().is_some_and(|store| private.contains(&store.phys)) {
+            machine.drain_one(PARKED);
+        }
     }
 
     /// What a broadcast left at CPUs that execute host-modelled code, and in the banks, which nothing reads.
@@ -254,8 +266,9 @@ impl<'c> Engine<'c> {
             Outcome::Delivered(Delivered::Init) => next.memory.end = End::Taken,
             Outcome::Delivered(Delivered::Shutdown) => {
                 // A machine check while the last one is handled (SDM vol. 3, "MCIP"), and one with GIF = 0 where the
-                // implementation can't hold it (APM vol. 2, table 15-10), are the architecture's own.
-                let declared = before.mcg_status & MCIP != 0 || !before.gif;
+                // implementation can't hold it (APM vol. 2, table 15-10), are the architecture's own; one in SMM is the
+                // firmware's.
+                let declared = before.mcg_status & MCIP != 0 || !before.gif || before.in_smm;
                 if !declared {
                     return Err(Violation::Shutdown);
                 }
@@ -319,7 +332,7 @@ impl<'c> Engine<'c> {
     /// Remembers whose entry a ticket carries that was just published.
     fn note_ring(&self, next: &mut Vars, command: Option<Do>, before: &Before) {
         let now = Doorbell(self.word(bay::DOORBELL));
-        if now != before.doorbell && now.phase() == Some(park_core::lot::Phase::Rung) {
+        if now != before.doorbell && now.phase() == Some(Phase::Rung) {
             next.memory.rung = match command {
                 Some(Do::Wake(entry)) => entry,
                 Some(Do::WakeByBadRoot | Do::WakeToBadRip) => BAD_ENTRY,

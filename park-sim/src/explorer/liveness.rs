@@ -5,9 +5,11 @@
 //! analysis knows only what it decodes: at other addresses, and behind returns, indirect jumps and calls, everything
 //! is live.
 
+use core::ops::Range;
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register, RflagsBits,
 };
+use park_x86::code::{EXCEPTION_STUB_LEN, bay_labels};
 use std::collections::HashMap;
 
 /// A set of registers: bit n = general register n as encoded, bit 16 = the status flags.
@@ -123,10 +125,30 @@ impl Liveness {
     }
 }
 
-/// The instructions of `code` at `base`, one after the other.
+/// The instructions of bay code that lies at `base`. Behind each exception stub but the last there is padding.
 pub(crate) fn decode(code: &[u8], base: u64) -> Vec<Instruction> {
-    Decoder::with_ip(64, code, base, DecoderOptions::NONE).into_iter().collect()
+    let stubs = bay_labels().exceptions as usize;
+    let mut instructions = Vec::new();
+    let mut part = |range: Range<usize>| {
+        let ends_at_jump = range.len() == STUB_LEN;
+        let bytes = code.get(range.start..range.end.min(code.len())).unwrap_or_default();
+        for instruction in &mut Decoder::with_ip(64, bytes, base + range.start as u64, DecoderOptions::NONE) {
+            instructions.push(instruction);
+            if ends_at_jump && instruction.flow_control() == FlowControl::UnconditionalBranch {
+                break;
+            }
+        }
+    };
+    part(0..stubs);
+    let last = stubs + (STUBS - 1) * STUB_LEN;
+    (stubs..last).step_by(STUB_LEN).for_each(|start| part(start..start + STUB_LEN));
+    part(last..code.len().max(last));
+    instructions
 }
+
+/// Bytes of an exception stub, and how many there are.
+const STUB_LEN: usize = EXCEPTION_STUB_LEN as usize;
+const STUBS: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,10 @@
 //! The explorer has no branch for faults: a planted fault is a change of the lot's bytes, or of the sanitising, before
 //! the CPU parks ([`Plant`]).
 //!
-//! What a state's key leaves out is listed in `key.rs`. The only reduction of interleavings: a holder's read of a
-//! word that nobody writes, and its putting a store into its own buffer, follow its last access at once, since they
-//! commute with every move of others.
+//! What a state's key leaves out is listed in `key.rs`. Interleavings are reduced only where moves commute with every
+//! move of others: a holder's read of a word that nobody writes, and its putting a store into its own buffer, follow its
+//! last access at once; stores of the parked CPU to the counters and stacks of its own bay, which nobody else reads, are
+//! visible as soon as they are the oldest.
 
 mod check;
 mod config;
@@ -30,7 +31,7 @@ mod waker;
 pub use config::{ApicState, Config, DEADLINE_UNITS, Do, Faults, KICK_UNITS, Mortality, PINNED, Start, Time};
 pub use coverage::Coverage;
 pub use scene::Plant;
-pub use table::{EXCLUDED_CODE, EXCLUDED_KNOBS, Excluded, configurations};
+pub use table::{CodePart, EXCLUDED_CODE, EXCLUDED_KNOBS, Excluded, configurations};
 pub use trace::{Trace, replay};
 pub use violation::Violation;
 

@@ -1,6 +1,7 @@
 //! The stage of an exploration: a machine with two kernels, a lot and a parked CPU, as real code left it.
 
 use super::config::{ApicState, Config, Do, ENTRIES, Start};
+use super::state::BAD_ENTRY;
 use crate::machine::{Activity, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
 use crate::world::{DEFAULT_LOT, FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
 use crate::world::{KERNEL_LEN, WorldError, allow};
@@ -31,8 +32,9 @@ const ENTRY_STRIDE: u64 = 16;
 const ENTRY_STACK: u64 = 0x200;
 /// Steps in which the CPU reaches the start of the exploration: far more than it takes.
 const SETUP_STEPS: u64 = 100_000;
-/// Bytes of an entry's stack that handlers on the way out use: an NMI inside a #MC, 88 and 72 bytes.
-const ENTRY_STACK_USED: u64 = 0xc0;
+/// Bytes of an entry's stack that handlers on the way out use: an NMI inside a #MC inside the end of another, 72 and twice
+/// 88 bytes, each aligned to 16.
+const ENTRY_STACK_USED: u64 = 0x120;
 /// Bytes of a handler's stack, of the CPU's own and of its witness, in the kernel that it arrives from.
 const OWNER_STACK: u64 = 0x100;
 const WITNESS_LEN: u64 = 0x40;
@@ -153,7 +155,7 @@ impl Scene {
     /// comes from.
     pub(crate) fn allowed(&self, home: bool, claimed: Option<u8>) -> u64 {
         let kernel = match claimed {
-            Some(entry) if usize::from(entry) < ENTRIES / 2 => allow(&[TAG_OLD]),
+            Some(entry) if usize::from(entry) < ENTRIES / 2 || entry == BAD_ENTRY => allow(&[TAG_OLD]),
             Some(_) => allow(&[TAG_NEW]),
             None if home => 0,
             None => allow(&[TAG_OLD]),
@@ -182,6 +184,7 @@ fn machine_config(config: &Config) -> MachineConfig {
         Vendor::Intel => MachineConfig::intel(CPUS),
         Vendor::Amd => MachineConfig::amd(CPUS),
     };
+    machine.cpuid = machine.cpuid.with(CPUID_MONITOR, 0, |regs| regs.ebx = config.monitor_line_max);
     machine.store_buffer_depth = config.store_buffer_depth;
     machine.tlb = config.tlb;
     // The time-stamp counter stands still: bay code reads bits 63:32 only, an epoch of a second or two.
@@ -207,6 +210,9 @@ fn entry(machine: &mut Machine, kernel: &Kernel, number: u64) -> Entry {
     let rsp = kernel.stack_top(PARKED) - ENTRY_STACK * (number + 1);
     Entry { rip, rsp, cr3: PhysAddr(kernel.transit_root.unwrap_or(0)), arg: kernel.witness_address(PARKED) + number }
 }
+
+/// CPUID leaf of MONITOR and MWAIT.
+const CPUID_MONITOR: u32 = 5;
 
 /// Whether a holder of this configuration rings with this entry.
 fn takes(config: &Config, number: u8) -> bool {
