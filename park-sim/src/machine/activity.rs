@@ -8,16 +8,16 @@ pub enum Activity {
     Running,
     /// In HLT.
     Hlt,
-    /// In MWAIT; `deep` = a hint above C1, `breaks` = ECX[0].
+    /// In MWAIT; `deep` = a hint above C1, `breaks` = `ECX[0]`.
     Mwait {
         /// A C-state deeper than C1 was asked for.
         deep: bool,
-        /// A masked interrupt ends it (ECX[0]=1).
+        /// A masked interrupt ends it (`ECX[0]`=1).
         breaks: bool,
     },
     /// In MWAITX.
     Mwaitx {
-        /// A masked interrupt ends it (ECX[0]=1).
+        /// A masked interrupt ends it (`ECX[0]`=1).
         breaks: bool,
     },
     /// In UMWAIT.

@@ -43,6 +43,9 @@ pub(crate) const SVR_ENABLED: u32 = 1 << 8;
 /// LVT timer mode bits (S:Figure 10-8).
 pub(crate) const TIMER_MODE: u32 = 3 << 17;
 pub(crate) const TIMER_DEADLINE: u32 = 2 << 17;
+/// ESR: illegal vector sent, received (S:10.5.3).
+pub(crate) const ESR_SENT_ILLEGAL: u32 = 1 << 5;
+pub(crate) const ESR_RECEIVED_ILLEGAL: u32 = 1 << 6;
 /// Version register: 7 LVT entries, version 15h (S:10.4.8).
 const VERSION: u32 = 0x0006_0015;
 
@@ -64,6 +67,13 @@ pub enum Lvt {
     Error,
     /// Corrected machine check.
     Cmci,
+}
+
+/// What INIT does to requested vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requests {
+    Dropped,
+    Kept,
 }
 
 /// The mode that IA32_APIC_BASE selects.
@@ -119,10 +129,10 @@ pub(crate) fn highest(map: &[u64; 4]) -> Option<u8> {
 }
 
 impl Apic {
-    pub(crate) fn reset(id: u32, bsp: bool, x2apic: bool) -> Self {
-        let mode = if x2apic { base::EN | base::EXTD } else { base::EN };
+    /// The state after RESET; `flags` are those of IA32_APIC_BASE.
+    pub(crate) fn reset(id: u32, flags: u64) -> Self {
         let mut apic = Self {
-            base: base::DEFAULT | mode | if bsp { base::BSP } else { 0 },
+            base: base::DEFAULT | flags,
             id,
             tpr: 0,
             svr: 0,
@@ -138,12 +148,12 @@ impl Apic {
             busy_polls: 0,
             esr_pending: 0,
         };
-        apic.init(false);
+        apic.init(Requests::Dropped);
         apic
     }
 
     /// What INIT and reset do to the registers (S:10.4.7.3, A:16.10); mode, base and id stay.
-    pub(crate) fn init(&mut self, keep_irr: bool) {
+    pub(crate) fn init(&mut self, requests: Requests) {
         self.tpr = 0;
         self.svr = 0xff;
         self.ldr = 0;
@@ -152,7 +162,7 @@ impl Apic {
         self.esr_pending = 0;
         self.icr = 0;
         self.lvt = [LVT_MASKED; 7];
-        if !keep_irr {
+        if requests == Requests::Dropped {
             self.irr = [0; 4];
         }
         self.isr = [0; 4];
@@ -204,15 +214,15 @@ impl Apic {
         if self.tpr >> 4 >= in_service >> 4 { self.tpr } else { in_service & 0xf0 }
     }
 
-    /// The vector that would be delivered with IF=1: above the processor priority, or above TPR alone where `respect_isr` is off.
+    /// The vector that would be delivered with IF=1: above the processor priority.
     #[inline]
-    pub(crate) fn deliverable(&self, respect_isr: bool) -> Option<u8> {
-        if self.irr == [0; 4] {
-            return None;
-        }
-        let vector = highest(&self.irr)?;
-        let floor = if respect_isr { self.ppr() } else { self.tpr };
-        (u32::from(vector >> 4) > floor >> 4).then_some(vector)
+    pub(crate) fn deliverable(&self) -> Option<u8> {
+        if self.irr == [0; 4] { None } else { self.requested_above(self.ppr()) }
+    }
+
+    /// The highest requested vector of a class above that of `priority`.
+    pub(crate) fn requested_above(&self, priority: u32) -> Option<u8> {
+        highest(&self.irr).filter(|vector| u32::from(vector >> 4) > priority >> 4)
     }
 
     /// The CPU takes `vector`: requested → in service.
@@ -228,8 +238,9 @@ impl Apic {
         }
     }
 
-    pub(crate) fn illegal_vector(&mut self, sent: bool) {
-        self.esr_pending |= if sent { 1 << 5 } else { 1 << 6 };
+    /// Notes an error for the next write to ESR.
+    pub(crate) fn note_error(&mut self, error: u32) {
+        self.esr_pending |= error;
     }
 
     fn lvt_index(register: u32) -> Option<usize> {
@@ -311,24 +322,24 @@ mod tests {
 
     #[test]
     fn in_service_holds_its_class_and_below() {
-        let mut apic = Apic::reset(0, true, false);
+        let mut apic = Apic::reset(0, base::EN);
         apic.request(0x41);
         apic.acknowledge(0x41);
         apic.request(0x4f);
-        assert_eq!(apic.deliverable(true), None);
-        assert_eq!(apic.deliverable(false), Some(0x4f));
+        assert_eq!(apic.deliverable(), None);
+        assert_eq!(apic.requested_above(apic.tpr), Some(0x4f));
         apic.request(0x50);
-        assert_eq!(apic.deliverable(true), Some(0x50));
+        assert_eq!(apic.deliverable(), Some(0x50));
         apic.tpr = 0x50;
-        assert_eq!(apic.deliverable(true), None);
+        assert_eq!(apic.deliverable(), None);
         apic.end_of_interrupt();
         apic.tpr = 0;
-        assert_eq!(apic.deliverable(true), Some(0x50));
+        assert_eq!(apic.deliverable(), Some(0x50));
     }
 
     #[test]
     fn software_disable_masks_and_keeps_masked() {
-        let mut apic = Apic::reset(0, true, false);
+        let mut apic = Apic::reset(0, base::EN);
         assert!(!apic.software_enabled());
         apic.write(reg::SVR, 0x1ff);
         apic.write(reg::LVT_ERROR, 0xfe);

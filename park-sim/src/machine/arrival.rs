@@ -3,7 +3,7 @@
 use super::Machine;
 use super::access::Writer;
 use super::activity::{Activity, Delivered, Outcome, ResetCause};
-use super::apic::{ApicMode, LVT_MASKED, Lvt, TIMER_DEADLINE, TIMER_MODE};
+use super::apic::{ApicMode, ESR_RECEIVED_ILLEGAL, LVT_MASKED, Lvt, TIMER_DEADLINE, TIMER_MODE};
 use super::breach::AccessKind;
 use super::config::Vendor;
 use super::cpu::ArmedBy;
@@ -156,7 +156,7 @@ impl Machine {
             return;
         }
         if requested < FIRST_LEGAL_VECTOR {
-            cpu.apic.illegal_vector(false);
+            cpu.apic.note_error(ESR_RECEIVED_ILLEGAL);
             return;
         }
         cpu.apic.request(requested);

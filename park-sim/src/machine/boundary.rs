@@ -191,7 +191,11 @@ impl Machine {
             return Action::Nmi;
         }
         let waits = can_take_interrupts(cpu.activity) && cpu.activity != Activity::Running;
-        let requested = cpu.apic.deliverable(self.rules.on(Rule::InServiceHoldsLower));
+        let requested = if self.rules.on(Rule::InServiceHoldsLower) {
+            cpu.apic.deliverable()
+        } else {
+            cpu.apic.requested_above(cpu.apic.tpr)
+        };
         if let Some(requested) = requested {
             let action = self.interrupt_action(cpu, requested);
             if action != Action::Nothing {

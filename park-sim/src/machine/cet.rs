@@ -4,6 +4,7 @@ use super::Machine;
 use super::bits::{cr4, vector};
 use super::breach::AccessKind;
 use super::fault::{Exec, fault_with};
+use super::op::Kind;
 use super::rules::Rule;
 
 /// IA32_S_CET bits.
@@ -37,9 +38,9 @@ impl Machine {
 
     /// Checks the tracker before an instruction runs.
     #[cold]
-    pub(crate) fn check_endbranch(&mut self, c: usize, is_endbranch: bool) -> Exec<()> {
+    pub(crate) fn check_endbranch(&mut self, c: usize, kind: Kind) -> Exec<()> {
         self.cpus[c].wait_for_endbranch = false;
-        if is_endbranch || !self.tracking_on(c) { Ok(()) } else { Err(fault_with(vector::CP, ENDBRANCH)) }
+        if kind == Kind::Endbr64 || !self.tracking_on(c) { Ok(()) } else { Err(fault_with(vector::CP, ENDBRANCH)) }
     }
 
     #[inline]

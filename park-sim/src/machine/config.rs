@@ -134,6 +134,12 @@ impl MachineConfig {
         }
     }
 
+    /// The mode bits of IA32_APIC_BASE at reset.
+    pub(crate) const fn apic_mode(&self) -> u64 {
+        use super::apic::base;
+        if self.x2apic { base::EN | base::EXTD } else { base::EN }
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.cpus.is_empty() || self.cpus.len() > MAX_CPUS {
             return Err(ConfigError::CpuCount { count: self.cpus.len() });

@@ -287,6 +287,7 @@ impl Cpu {
     }
 
     #[inline]
+    #[expect(clippy::fn_params_excessive_bools, reason = "the bool is the value of the flag")]
     pub(crate) const fn set_flag(&mut self, bits: u64, on: bool) {
         if on {
             self.rflags |= bits;

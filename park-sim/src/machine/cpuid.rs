@@ -213,6 +213,7 @@ features! {
     x2apic: 1, 0, ecx, 21, "x2APIC mode.";
     tsc_deadline: 1, 0, ecx, 24, "IA32_TSC_DEADLINE.";
     xsave: 1, 0, ecx, 26, "XSAVE, XGETBV.";
+    hypervisor: 1, 0, ecx, 31, "A hypervisor runs beneath.";
     mce: 1, 0, edx, 7, "CR4.MCE.";
     mca: 1, 0, edx, 14, "IA32_MCG_*.";
     pge: 1, 0, edx, 13, "CR4.PGE.";
@@ -220,7 +221,7 @@ features! {
     ds: 1, 0, edx, 21, "IA32_DS_AREA.";
     clflush: 1, 0, edx, 19, "CLFLUSH.";
     mwait_ext: 5, 0, ecx, 0, "MWAIT extensions enumerated.";
-    mwait_break: 5, 0, ecx, 1, "MWAIT ECX[0].";
+    mwait_break: 5, 0, ecx, 1, "MWAIT `ECX[0]`.";
     fsgsbase: 7, 0, ebx, 0, "CR4.FSGSBASE.";
     smep: 7, 0, ebx, 7, "CR4.SMEP.";
     invpcid: 7, 0, ebx, 10, "INVPCID.";

@@ -88,7 +88,8 @@ impl Machine {
         cpu.cr3 = value;
         if !keep {
             match (pcide && keep_others, keep_global) {
-                (true, keep_global) => cpu.tlb.flush_pcid((value & 0xfff) as u16, keep_global),
+                (true, true) => cpu.tlb.flush_pcid((value & 0xfff) as u16),
+                (true, false) => cpu.tlb.flush_pcid_and_globals((value & 0xfff) as u16),
                 (false, true) => cpu.tlb.flush_not_global(),
                 (false, false) => cpu.tlb.flush_all(),
             }

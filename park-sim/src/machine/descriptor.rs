@@ -5,6 +5,7 @@ use super::bits::{cr0, vector};
 use super::breach::AccessKind;
 use super::cpu::{Seg, Segment};
 use super::fault::{Exec, GP0, Trap, fault_with};
+use super::paging::Dir;
 use super::rules::Rule;
 
 /// Access byte bits in [`Segment::attr`].
@@ -22,6 +23,13 @@ const TYPE_TSS_AVAILABLE: u16 = 9;
 const TYPE_TSS_BUSY: u16 = 11;
 /// The busy bit of a TSS descriptor, in its high byte's type field.
 const BUSY: u16 = 1 << 1;
+
+/// Whether SS may become null: in 64-bit code at CPL 0 (S:5.4.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NullStack {
+    Allowed,
+    Refused,
+}
 
 /// Unpacks the low 8 bytes of a descriptor.
 fn unpack(selector: u16, raw: u64) -> Segment {
@@ -103,9 +111,9 @@ impl Machine {
     }
 
     /// The stack segment that MOV SS, POP SS or IRET loads; null is allowed for 64-bit code at CPL 0.
-    pub(crate) fn stack_segment(&mut self, c: usize, selector: u16, null_allowed: bool) -> Exec<Segment> {
+    pub(crate) fn stack_segment(&mut self, c: usize, selector: u16, null: NullStack) -> Exec<Segment> {
         if selector & !3 == 0 {
-            return if null_allowed && selector & 3 == 0 {
+            return if null == NullStack::Allowed && selector & 3 == 0 {
                 Ok(Segment { selector, ..Segment::default() })
             } else {
                 Err(GP0)
@@ -135,8 +143,8 @@ impl Machine {
             return Ok(());
         }
         if n == Seg::Ss as u8 {
-            let null_allowed = self.cpus[c].code_bits == 64;
-            let stack = self.stack_segment(c, selector, null_allowed)?;
+            let null = if self.cpus[c].code_bits == 64 { NullStack::Allowed } else { NullStack::Refused };
+            let stack = self.stack_segment(c, selector, null)?;
             self.cpus[c].segs[index] = stack;
             return Ok(());
         }
@@ -229,15 +237,18 @@ impl Machine {
     }
 
     /// Whether VERR or VERW would succeed: a readable or writable segment at CPL 0.
-    pub(crate) fn verify_segment(&mut self, c: usize, selector: u16, write: bool) -> Exec<bool> {
+    pub(crate) fn verify_segment(&mut self, c: usize, selector: u16, dir: Dir) -> Exec<bool> {
         if selector & !3 == 0 {
             return Ok(false);
         }
         let Ok(at) = self.descriptor_at(c, selector, 8, vector::GP) else { return Ok(false) };
         let attr = unpack(selector, self.read_descriptor_bytes(c, at, 8)?).attr;
         let ordinary = attr & CODE_OR_DATA != 0;
-        let ok =
-            if write { attr & CODE == 0 && attr & READ_WRITE != 0 } else { attr & CODE == 0 || attr & READ_WRITE != 0 };
+        let ok = if dir == Dir::Write {
+            attr & CODE == 0 && attr & READ_WRITE != 0
+        } else {
+            attr & CODE == 0 || attr & READ_WRITE != 0
+        };
         Ok(ordinary && ok && selector & 3 <= (attr >> DPL_SHIFT) & 3)
     }
 }

@@ -24,8 +24,8 @@ impl Machine {
         let amd = self.config.vendor == Vendor::Amd;
         let keep_nmi = self.cpus[c].latches.nmi != 0 && self.knob::<NmiAcrossInit>() == NmiAcrossInit::Kept;
         let keep_block = self.cpus[c].nmi_blocked && self.knob::<NmiBlockAcrossInit>() == NmiBlockAcrossInit::Kept;
-        let keep_irr =
-            amd && self.cpus[c].apic.irr != [0; 4] && self.knob::<IrrAcrossInitAmd>() == IrrAcrossInitAmd::Kept;
+        let kept = amd && self.cpus[c].apic.irr != [0; 4] && self.knob::<IrrAcrossInitAmd>() == IrrAcrossInitAmd::Kept;
+        let requests = if kept { apic::Requests::Kept } else { apic::Requests::Dropped };
         let flush = self.cpus[c].tlb.len() != 0 && self.knob::<TlbAcrossInit>() == TlbAcrossInit::Flushed;
         // Each CPU looks at its own IA32_APIC_BASE (S:8.4.2).
         let bsp = self.cpus[c].apic.base & apic::base::BSP != 0;
@@ -63,7 +63,7 @@ impl Machine {
             cpu.msr.store(num::VM_CR, value);
         }
         if rules.on(Rule::InitDisablesApic) {
-            cpu.apic.init(keep_irr);
+            cpu.apic.init(requests);
         }
         if !rules.on(Rule::InitKeepsApicMode) {
             cpu.apic.base = apic::base::DEFAULT | apic::base::EN | (cpu.apic.base & apic::base::BSP);

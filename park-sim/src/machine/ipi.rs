@@ -1,7 +1,7 @@
 //! The APIC's registers by MMIO and MSR, and the interrupts that writing the ICR sends (S:10.6, S:10.12).
 
 use super::Machine;
-use super::apic::{ApicMode, base, reg};
+use super::apic::{ApicMode, ESR_SENT_ILLEGAL, Requests, base, reg};
 use super::arrival::delivery;
 use super::event::EventKind;
 use super::fault::{Exec, GP0, Trap};
@@ -148,7 +148,7 @@ impl Machine {
         apic.base = value;
         if from != 0 && to == 0 {
             // Disabling resets the registers (S:10.4.3).
-            apic.init(false);
+            apic.init(Requests::Dropped);
         }
         self.cpus[c].attention = true;
         Ok(())
@@ -174,12 +174,12 @@ impl Machine {
         }
     }
 
-    fn physical_match(&self, c: usize, destination: u32, sender_x2apic: bool) -> bool {
+    fn physical_match(&self, c: usize, destination: u32, sender: ApicMode) -> bool {
         let apic = &self.cpus[c].apic;
         match apic.mode() {
             // Globally disabled, an APIC receives nothing (S:10.4.3).
             ApicMode::Disabled => false,
-            _ if sender_x2apic => destination == X2APIC_BROADCAST || apic.id == destination,
+            _ if sender == ApicMode::X2apic => destination == X2APIC_BROADCAST || apic.id == destination,
             ApicMode::Xapic => destination == XAPIC_BROADCAST || apic.id & 0xff == destination,
             ApicMode::X2apic => destination == XAPIC_BROADCAST || apic.id == destination,
         }
@@ -197,7 +197,7 @@ impl Machine {
         let kind = match mode {
             delivery::FIXED | delivery::LOWEST => {
                 if requested < 16 {
-                    self.cpus[sender].apic.illegal_vector(true);
+                    self.cpus[sender].apic.note_error(ESR_SENT_ILLEGAL);
                     return;
                 }
                 EventKind::Fixed(requested)
@@ -208,12 +208,12 @@ impl Machine {
             delivery::STARTUP => EventKind::Sipi(requested),
             _ => return,
         };
-        let sender_x2apic = self.cpus[sender].apic.mode() == ApicMode::X2apic;
+        let sender_mode = self.cpus[sender].apic.mode();
         let shorthand = (low >> 18) & 3;
         for c in 0..self.cpus.len() {
             let chosen = match shorthand {
                 0 if low & ICR_LOGICAL != 0 => self.logical_match(c, destination),
-                0 => self.physical_match(c, destination, sender_x2apic),
+                0 => self.physical_match(c, destination, sender_mode),
                 1 => c == sender,
                 2 => self.cpus[c].apic.mode() != ApicMode::Disabled,
                 _ => c != sender && self.cpus[c].apic.mode() != ApicMode::Disabled,

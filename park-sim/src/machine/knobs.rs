@@ -88,7 +88,7 @@ knobs! {
     NmiBlockAcrossInit, "nmi-block-across-init", "undocumented; QEMU keeps it", "NMI blocking when INIT is taken.", [Cleared "cleared", Kept "kept"];
     NmiBlockAcrossSmm, "nmi-block-across-smm", "S:34.8 says both", "NMI blocking across SMM.", [Kept "kept", Lost "lost"];
     BlockedNmiMwait, "blocked-nmi-mwait", "undocumented", "Whether a blocked NMI ends MWAIT.", [Waits "waits", Ends "ends"];
-    MaskedIntrMwait, "masked-intr-mwait", "S:MWAIT: may result in exit even if masked", "Whether a masked interrupt ends MWAIT with ECX[0]=0.", [Waits "waits", Ends "ends"];
+    MaskedIntrMwait, "masked-intr-mwait", "S:MWAIT: may result in exit even if masked", "Whether a masked interrupt ends MWAIT with `ECX[0]`=0.", [Waits "waits", Ends "ends"];
     NmiApicSoftOff, "nmi-apic-soft-off", "A:16.3.1: may be accepted; measured on Intel 2023", "An NMI at a software-disabled local APIC.", [Deliver "deliver", WakeOnly "wake-only"];
     StiHoldsNmi, "sti-holds-nmi", "A:15.13.2, S:34.2: may be held one instruction", "Whether NMI and SMI wait out the STI shadow.", [No "no", Yes "yes"];
     MonitorLost, "monitor-lost", "errata APL30, ICX143, LNL030, 1109", "Whether a store to the monitored line is missed.", [Never "never", Always "always", Alternate "alternate"];

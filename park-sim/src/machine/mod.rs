@@ -112,7 +112,7 @@ impl Machine {
         let mut machine = Self {
             config: config.clone(),
             features,
-            cpus: config.cpus.iter().map(|cpu| Cpu::at_reset(*cpu, config.x2apic)).collect(),
+            cpus: config.cpus.iter().map(|cpu| Cpu::at_reset(*cpu, config.apic_mode())).collect(),
             memory: Memory::new(&config.ram),
             rules: config.rules,
             knobs: config.knobs,

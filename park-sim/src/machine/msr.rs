@@ -1,4 +1,4 @@
-//! The MSRs that exist, by number, with their writable bits and reset values. Semantics are in [`super::msr_access`].
+//! The MSRs that exist, by number, with their writable bits and reset values. Semantics are in `msr_access.rs`.
 
 use super::config::Vendor;
 use super::cpuid::Features;
@@ -31,7 +31,7 @@ pub(crate) enum When {
 }
 
 impl When {
-    pub(crate) fn holds(self, vendor: Vendor, features: &Features, hypervisor: bool) -> bool {
+    pub(crate) fn holds(self, vendor: Vendor, features: &Features) -> bool {
         match self {
             Self::Always => true,
             Self::Intel => vendor == Vendor::Intel,
@@ -51,7 +51,7 @@ impl When {
             Self::Ibs => features.ibs,
             Self::Rdtscp => features.rdtscp,
             Self::LongMode => features.long_mode,
-            Self::Hypervisor => hypervisor,
+            Self::Hypervisor => features.hypervisor,
         }
     }
 }

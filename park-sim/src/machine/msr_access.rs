@@ -30,8 +30,6 @@ const SMCA_LAST: u32 = num::SMCA_FIRST + 16 * MAX_MC_BANKS as u32 - 1;
 const HYPERVISOR_RANGES: [(u32, u32); 2] = [(0x4000_0000, 0x4fff_ffff), (0x11, 0x12)];
 /// Kernels may write canonical addresses only.
 const CANONICAL: [u32; 6] = [num::FS_BASE, num::GS_BASE, num::KERNEL_GS_BASE, 0xc000_0082, 0x175, 0x176];
-/// CPUID.1:ECX[31].
-const CPUID_HYPERVISOR: u32 = 1 << 31;
 
 /// WRMSR that does not serialise (S:WRMSR vol 2C and the x2APIC, TSC-deadline, PRED_CMD and HWP sections; A: FS, GS and kernel GS base).
 const fn does_not_serialise(number: u32, vendor: Vendor) -> bool {
@@ -45,10 +43,6 @@ const fn does_not_serialise(number: u32, vendor: Vendor) -> bool {
 }
 
 impl Machine {
-    fn hypervisor_present(&self) -> bool {
-        self.config.cpuid.get(1, 0).ecx & CPUID_HYPERVISOR != 0
-    }
-
     fn mcg_cap(&self) -> u64 {
         let count = u64::from(self.config.mc_banks) | MCG_CTL_P;
         match self.config.vendor {
@@ -72,8 +66,7 @@ impl Machine {
 
     /// What an MSR number outside the modelled ones means: #GP where that is known, else the model stops.
     fn unknown(&self, number: u32) -> Trap {
-        if HYPERVISOR_RANGES.iter().any(|(first, last)| (*first..=*last).contains(&number))
-            && !self.hypervisor_present()
+        if HYPERVISOR_RANGES.iter().any(|(first, last)| (*first..=*last).contains(&number)) && !self.features.hypervisor
         {
             return GP0;
         }
@@ -82,7 +75,7 @@ impl Machine {
 
     fn defined(&self, number: u32) -> Exec<&'static msr::Def> {
         match msr::find(number) {
-            Some((_, def)) if def.when.holds(self.config.vendor, &self.features, self.hypervisor_present()) => Ok(def),
+            Some((_, def)) if def.when.holds(self.config.vendor, &self.features) => Ok(def),
             Some(_) => Err(GP0),
             None => Err(self.unknown(number)),
         }

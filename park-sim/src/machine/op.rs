@@ -45,6 +45,13 @@ pub(crate) enum Kind {
     Unsupported,
 }
 
+/// Whether a read-modify-write is one locked operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Plain,
+    Locked,
+}
+
 /// One decoded instruction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Op {
@@ -99,7 +106,7 @@ impl Op {
     }
 
     #[inline]
-    pub(crate) const fn locked(&self) -> bool {
-        self.prefixes & LOCK != 0
+    pub(crate) const fn lock(&self) -> Lock {
+        if self.prefixes & LOCK != 0 { Lock::Locked } else { Lock::Plain }
     }
 }

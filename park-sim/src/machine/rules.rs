@@ -48,7 +48,7 @@ rules! {
     MwaitEndedByNmi, "mwait-ended-by-nmi", "S:MWAIT vol 2B 4-158", "An unblocked NMI ends MWAIT.";
     MwaitEndedByMc, "mwait-ended-by-mc", "S:MWAIT vol 2B 4-158", "A machine check ends MWAIT.";
     MwaitEndedByStore, "mwait-ended-by-store", "S:8.10.4", "A store by another agent into the monitored line ends MWAIT.";
-    MwaitBreaksOnMaskedIntr, "mwait-breaks-on-masked-intr", "S:MWAIT vol 2B 4-158, ECX[0]", "MWAIT with ECX[0]=1 ends on a pending maskable interrupt with IF=0, which stays pending.";
+    MwaitBreaksOnMaskedIntr, "mwait-breaks-on-masked-intr", "S:MWAIT vol 2B 4-158, ECX[0]", "MWAIT with `ECX[0]`=1 ends on a pending maskable interrupt with IF=0, which stays pending.";
     MwaitUnarmedFallsThrough, "mwait-unarmed-falls-through", "S:8.10.4", "MWAIT without an armed monitor does not wait.";
     MonitorSeesEarlyStore, "monitor-sees-early-store", "S:8.10.4", "A store between MONITOR and MWAIT makes the MWAIT fall through.";
     MonitorDisarmedByTransfer, "monitor-disarmed-by-transfer", "S:8.10.4", "A far transfer or a control-register write disarms the monitor.";

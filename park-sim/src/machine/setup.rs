@@ -73,7 +73,7 @@ pub(crate) const DR6_RESET: u64 = 0xffff_0ff0;
 pub(crate) const DR7_RESET: u64 = 0x400;
 
 impl Cpu {
-    pub(crate) fn at_reset(config: CpuConfig, x2apic: bool) -> Self {
+    pub(crate) fn at_reset(config: CpuConfig, apic_mode: u64) -> Self {
         let mut cpu = Self {
             gpr: [0; 16],
             rip: 0,
@@ -97,7 +97,7 @@ impl Cpu {
             vmx_root: false,
             nmi_blocked: false,
             monitor: Monitor::default(),
-            apic: Apic::reset(config.apic_id, config.bsp, x2apic),
+            apic: Apic::reset(config.apic_id, apic_mode | if config.bsp { apic::base::BSP } else { 0 }),
             allowed_tags: u64::MAX,
             bsp: config.bsp,
             instructions: 0,
@@ -156,14 +156,14 @@ impl Machine {
     pub fn reset_cpu(&mut self, cpu: usize) {
         let signature = self.config.cpuid.get(1, 0).eax;
         let Some(config) = self.config.cpus.get(cpu).copied() else { return };
-        let x2apic = self.config.x2apic;
+        let apic_mode = self.config.apic_mode();
         let Some(target) = self.cpus.get_mut(cpu) else { return };
         if target.monitor.armed_by != super::cpu::ArmedBy::Nothing {
             self.armed = self.armed.saturating_sub(1);
         }
         let allowed_tags = target.allowed_tags;
         let (instructions, smi_count, taken) = (target.instructions, target.smi_count, target.taken);
-        *target = Cpu { allowed_tags, instructions, smi_count, taken, ..Cpu::at_reset(config, x2apic) };
+        *target = Cpu { allowed_tags, instructions, smi_count, taken, ..Cpu::at_reset(config, apic_mode) };
         target.reset_execution(signature);
     }
 

@@ -7,7 +7,7 @@ use super::decode::{self, DecodeError, MAX_INSTRUCTION, OpRef};
 use super::fault::{Exec, Trap, UD};
 use super::interrupt::Source;
 use super::memory::NO_FRAME;
-use super::op::{Kind, Op};
+use super::op::Op;
 use super::paging::{Dir, Place};
 use super::rules::Rule;
 use super::trace::{TraceRecord, TraceSink, TraceWhat};
@@ -67,7 +67,7 @@ impl Machine {
         cpu.next_rip = cpu.rip.wrapping_add(u64::from(op.len)) & wrap;
         let traps = cpu.rflags & (flags::TF | flags::RF);
         if cpu.wait_for_endbranch {
-            self.check_endbranch(c, op.kind == Kind::Endbr64)?;
+            self.check_endbranch(c, op.kind)?;
         }
         self.execute(c, op)?;
         let cpu = &mut self.cpus[c];

@@ -101,9 +101,15 @@ impl Tlb {
         self.generation += 1;
     }
 
-    /// The entries of one PCID but its global ones.
-    pub(crate) fn flush_pcid(&mut self, pcid: u16, keep_global: bool) {
-        self.drop_where(|entry| (entry.global && !keep_global) || (!entry.global && entry.pcid == pcid));
+    /// The entries of one PCID but the global ones.
+    pub(crate) fn flush_pcid(&mut self, pcid: u16) {
+        self.drop_where(|entry| !entry.global && entry.pcid == pcid);
+        self.generation += 1;
+    }
+
+    /// The entries of one PCID and the global ones.
+    pub(crate) fn flush_pcid_and_globals(&mut self, pcid: u16) {
+        self.drop_where(|entry| entry.global || entry.pcid == pcid);
         self.generation += 1;
     }
 
@@ -167,18 +173,18 @@ impl Tlb {
 mod tests {
     use super::*;
 
-    fn page(linear: u64, pcid: u16, global: bool) -> Entry {
-        Entry { linear, phys: linear + 0x10_0000, mask: 0xfff, pcid, global, perms: Perms::default() }
+    fn page(linear: u64, pcid: u16) -> Entry {
+        Entry { linear, phys: linear + 0x10_0000, mask: 0xfff, pcid, global: false, perms: Perms::default() }
     }
 
     #[test]
     fn flushes_take_what_the_manual_says() {
         let mut tlb = Tlb::new();
-        tlb.insert(page(0x1000, 0, false));
-        tlb.insert(page(0x2000, 0, true));
-        tlb.insert(page(0x3000, 5, false));
+        tlb.insert(page(0x1000, 0));
+        tlb.insert(Entry { global: true, ..page(0x2000, 0) });
+        tlb.insert(page(0x3000, 5));
         assert!(tlb.lookup(0x3000, 0).is_none());
-        tlb.flush_pcid(0, true);
+        tlb.flush_pcid(0);
         assert!(tlb.lookup(0x1000, 0).is_none());
         assert!(tlb.lookup(0x2abc, 9).is_some());
         assert!(tlb.lookup(0x3000, 5).is_some());
@@ -191,7 +197,7 @@ mod tests {
     #[test]
     fn large_page_answers_for_all_of_it() {
         let mut tlb = Tlb::new();
-        tlb.insert(Entry { mask: 0x1f_ffff, ..page(0x20_0000, 0, false) });
+        tlb.insert(Entry { mask: 0x1f_ffff, ..page(0x20_0000, 0) });
         assert!(tlb.lookup(0x3f_f000, 0).is_some());
         assert!(tlb.lookup(0x40_0000, 0).is_none());
         tlb.flush_page(0x2a_b000, 0);

@@ -3,7 +3,7 @@
 use super::super::Machine;
 use super::super::bits::flags;
 use super::super::fault::Exec;
-use super::super::op::{Kind as K, Op};
+use super::super::op::{Kind as K, Lock, Op};
 use super::mask;
 
 #[inline]
@@ -72,7 +72,7 @@ impl Machine {
     pub(crate) fn binary(&mut self, c: usize, op: &Op) -> Exec<()> {
         let size = op.size;
         let b = self.get(c, op, op.src, size)?;
-        let (location, a) = self.open(c, op, op.dst, size, op.locked())?;
+        let (location, a) = self.open(c, op, op.dst, size, op.lock())?;
         let carry = u64::from(self.cpus[c].flag(flags::CF));
         let before = self.cpus[c].rflags;
         let result = match op.kind {
@@ -94,7 +94,7 @@ impl Machine {
     }
 
     fn close_or_restore(&mut self, c: usize, op: &Op, location: super::Location, result: u64, before: u64) -> Exec<()> {
-        let done = self.close(c, location, op.size, result, op.locked());
+        let done = self.close(c, location, op.size, result, op.lock());
         if done.is_err() {
             self.cpus[c].rflags = before;
         }
@@ -103,7 +103,7 @@ impl Machine {
 
     pub(crate) fn unary(&mut self, c: usize, op: &Op) -> Exec<()> {
         let size = op.size;
-        let (location, a) = self.open(c, op, op.dst, size, op.locked())?;
+        let (location, a) = self.open(c, op, op.dst, size, op.lock())?;
         let before = self.cpus[c].rflags;
         let carry = before & flags::CF;
         let result = match op.kind {
@@ -127,10 +127,10 @@ impl Machine {
         let size = op.size;
         let bits = 8 * u32::from(size);
         let count = (self.get(c, op, op.src, 1)? as u32) & if size == 8 { 63 } else { 31 };
-        let (location, a) = self.open(c, op, op.dst, size, false)?;
+        let (location, a) = self.open(c, op, op.dst, size, Lock::Plain)?;
         let before = self.cpus[c].rflags;
         if count == 0 {
-            return self.close(c, location, size, a, false);
+            return self.close(c, location, size, a, Lock::Plain);
         }
         let carry_in = u128::from(before & flags::CF != 0);
         let top = |value: u64| value & sign_bit(size) != 0;
@@ -195,10 +195,10 @@ impl Machine {
         let bits = 8 * u32::from(size);
         let count = if op.by_cl { self.cpus[c].gpr[1] } else { op.imm } as u32 & if size == 8 { 63 } else { 31 };
         let fill = self.get(c, op, op.src, size)?;
-        let (location, a) = self.open(c, op, op.dst, size, false)?;
+        let (location, a) = self.open(c, op, op.dst, size, Lock::Plain)?;
         let before = self.cpus[c].rflags;
         if count == 0 || count > bits {
-            return self.close(c, location, size, a, false);
+            return self.close(c, location, size, a, Lock::Plain);
         }
         let (result, carry) = if op.kind == K::Shld {
             let wide = (u128::from(a) << bits) | u128::from(fill);

@@ -70,13 +70,13 @@ impl Machine {
             self.cpus[c].set_flag(flags::CF, value & bit != 0);
             return Ok(());
         }
-        let (location, value) = self.open(c, &op, op.dst, size, op.locked())?;
+        let (location, value) = self.open(c, &op, op.dst, size, op.lock())?;
         let result = match op.kind {
             K::Bts => value | bit,
             K::Btr => value & !bit,
             _ => value ^ bit,
         };
-        self.close(c, location, size, result, op.locked())?;
+        self.close(c, location, size, result, op.lock())?;
         self.cpus[c].set_flag(flags::CF, value & bit != 0);
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::super::Machine;
 use super::super::bits::{cr0, flags};
 use super::super::breach::AccessKind;
 use super::super::cpu::{Gpr, Seg, Segment};
+use super::super::descriptor::NullStack;
 use super::super::fault::{Exec, GP0, Trap};
 use super::super::op::{Kind as K, Op, Opnd};
 use super::super::rules::Rule;
@@ -199,8 +200,8 @@ impl Machine {
             // SS:RSP are always popped (S:6.14.3).
             let rsp = self.peek(c, 3 * step, size, AccessKind::Push)?;
             let ss = self.peek(c, 4 * step, size, AccessKind::Push)? as u16;
-            let to_64 = code.attr & Segment::LONG != 0;
-            let stack = self.stack_segment(c, ss, to_64)?;
+            let null = if code.attr & Segment::LONG != 0 { NullStack::Allowed } else { NullStack::Refused };
+            let stack = self.stack_segment(c, ss, null)?;
             self.shadow_far_return(c, selector, target)?;
             self.cpus[c].segs[Seg::Ss as usize] = stack;
             self.cpus[c].set_reg(Gpr::Rsp, rsp & mask(size));

@@ -14,7 +14,7 @@ use super::Machine;
 use super::breach::AccessKind;
 use super::cpu::Gpr;
 use super::fault::{Exec, Trap, UD};
-use super::op::{Kind as K, NO_REG, Op, Opnd, RIP_BASE};
+use super::op::{Kind as K, Lock, NO_REG, Op, Opnd, RIP_BASE};
 use super::paging::{Dir, Place};
 
 /// The value bits of an operand of `size` bytes.
@@ -114,12 +114,12 @@ impl Machine {
 
     /// Reads an operand that will be written back, with the right to write; a locked one after earlier stores are visible.
     #[inline]
-    pub(crate) fn open(&mut self, c: usize, op: &Op, operand: Opnd, size: u8, locked: bool) -> Exec<(Location, u64)> {
+    pub(crate) fn open(&mut self, c: usize, op: &Op, operand: Opnd, size: u8, lock: Lock) -> Exec<(Location, u64)> {
         if operand != Opnd::Mem {
             return Ok((Location::Register(operand), self.get(c, op, operand, size)?));
         }
         let linear = self.operand_linear(c, op, size)?;
-        if locked {
+        if lock == Lock::Locked {
             self.lock_drain(c);
         }
         if (linear & 0xfff) + u64::from(size) > 0x1000 {
@@ -138,19 +138,19 @@ impl Machine {
 
     /// Writes back what [`Machine::open`] read.
     #[inline]
-    pub(crate) fn close(&mut self, c: usize, location: Location, size: u8, value: u64, locked: bool) -> Exec<()> {
+    pub(crate) fn close(&mut self, c: usize, location: Location, size: u8, value: u64, lock: Lock) -> Exec<()> {
         match location {
             Location::Register(operand) => {
                 self.set_register(c, operand, size, value);
                 Ok(())
             }
-            Location::Place(place) if locked && self.locks_drain() => {
+            Location::Place(place) if lock == Lock::Locked && self.locks_drain() => {
                 self.write_locked(c, &place, size, value & mask(size))
             }
             Location::Place(place) => self.write_place(c, &place, size, value & mask(size), AccessKind::Write),
             Location::Split(linear) => {
                 self.write_linear(c, linear, size, value & mask(size), AccessKind::Write)?;
-                if locked {
+                if lock == Lock::Locked {
                     self.lock_drain(c);
                 }
                 Ok(())

@@ -126,7 +126,7 @@ impl Machine {
             }
             K::Verr | K::Verw => {
                 let selector = self.get(c, op, op.dst, 2)? as u16;
-                let ok = self.verify_segment(c, selector, op.kind == K::Verw)?;
+                let ok = self.verify_segment(c, selector, if op.kind == K::Verw { Dir::Write } else { Dir::Read })?;
                 self.cpus[c].set_flag(flags::ZF, ok);
                 if op.kind == K::Verw && self.config.vendor == super::super::Vendor::Amd {
                     // VERW cancels an armed MONITOR on AMD (Xen cpu_idle.c).
@@ -268,7 +268,7 @@ impl Machine {
         let tlb = &mut self.cpus[c].tlb;
         match kind {
             0 => tlb.flush_page(linear, pcid as u16),
-            1 => tlb.flush_pcid(pcid as u16, true),
+            1 => tlb.flush_pcid(pcid as u16),
             2 => tlb.evict(Evict::All),
             _ => tlb.flush_not_global(),
         }

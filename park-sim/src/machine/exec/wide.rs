@@ -25,6 +25,7 @@ impl Machine {
         }
     }
 
+    #[expect(clippy::fn_params_excessive_bools, reason = "the bool is the value of the flags")]
     fn set_carry_overflow(&mut self, c: usize, on: bool) {
         self.cpus[c].set_flag(flags::CF | flags::OF, on);
     }
