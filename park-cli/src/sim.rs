@@ -9,7 +9,7 @@ use crate::source::one_line;
 use cpu_park::core::{Event, Mechanism};
 use park_sim::machine::Knob;
 use park_sim::scenario::{
-    CpuReport, Declared, Expect, Failure as StepFailure, Outcome, Report, RunOptions, Scenario, ScenarioError, run,
+    CpuReport, Declared, Expect, Failure as StepFailure, Outcome, RunOptions, Scenario, ScenarioError, run,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -200,7 +200,6 @@ fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Resu
         ..RunOptions::default()
     };
     let report = run(scenario, &options, &DetectedOrders).map_err(|error| failure(&error))?;
-    let expected = expected(scenario, request, &report);
     let mut shown: BTreeMap<&'static str, &'static str> =
         report.knobs.iter().map(|knob| (knob.knob, knob.value)).collect();
     // What was asked for; an event such as smi-no-restart turns a knob on its way.
@@ -211,7 +210,7 @@ fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Resu
     Ok(RunDocument {
         knobs: shown,
         outcome: report.outcome,
-        expected,
+        expected: report.expected,
         cpus: report.cpus,
         declared: report.declared,
         failures: report.failures,
@@ -222,20 +221,61 @@ fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Resu
     })
 }
 
-/// Whether the outcome is what the scenario and the options should lead to. An event that is not the deadly one can be
-/// left out of a lost scenario without saving anybody.
-fn expected(scenario: &Scenario, request: &SimRequest, report: &Report) -> bool {
-    match (scenario.expect, request.without, request.mechanism) {
-        (Expect::Lost { deadly, .. }, Some(without), None) if without != deadly => report.outcome == Outcome::Lost,
-        _ => report.expected,
-    }
-}
-
 /// What an error of the engine is for the program.
 fn failure(error: &ScenarioError) -> Failure {
     let text = one_line(&error.to_string());
     match error {
         ScenarioError::World { .. } => Failure::Run(text),
         _ => Failure::Input(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::load;
+
+    fn of(name: &str, knobs: &[&str]) -> SimDocument {
+        let options: Vec<String> = knobs.iter().map(|knob| (*knob).to_owned()).collect();
+        let request = KnobRequest::read(&options).map(|knobs| SimRequest { seed: 1, knobs, ..SimRequest::default() });
+        match load(name).and_then(|scenario| simulate(&scenario, &request?)) {
+            Ok(document) => document,
+            Err(failure) => panic!("{name} {knobs:?}: {failure}"),
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_is_the_usual_run_and_each_other_value_once() {
+        let document = of("lot-hlt", &["all=all"]);
+        let mut chosen: Vec<_> = document.runs.iter().skip(1).map(|run| run.chosen.clone()).collect();
+        assert_eq!(document.runs.first().map(|run| run.chosen.len()), Some(0));
+        let of_knob = |name| Knob::from_name(name).map_or(0, |knob| knob.values().len() - 1);
+        let mut consulted: Vec<&str> = document.runs.iter().flat_map(|run| run.knobs.keys().copied()).collect();
+        consulted.sort_unstable();
+        consulted.dedup();
+        assert_eq!(chosen.len(), consulted.into_iter().map(of_knob).sum::<usize>());
+        chosen.sort_unstable();
+        chosen.dedup();
+        assert_eq!(chosen.len(), document.runs.len() - 1);
+        let usual = |(name, value): &(&str, &str)| Knob::from_name(name).map(|knob| knob.values()[0]) == Some(*value);
+        assert!(!chosen.iter().flatten().any(usual), "{chosen:?}");
+    }
+
+    #[test]
+    fn the_run_that_surprises_decides() {
+        let document = of("clgi-mce", &["mc-gif0=all"]);
+        let expected: Vec<bool> = document.runs.iter().map(|run| run.expected).collect();
+        assert_eq!(expected, [false, true]);
+        assert_eq!((document.run.knobs.get("mc-gif0"), document.exit()), (Some(&"pend"), Exit::Unexpected));
+    }
+
+    #[test]
+    fn a_trace_is_there_if_asked_for() {
+        let Ok(scenario) = load("linux-hlt-kexec-nmi") else { panic!("a built-in scenario") };
+        for (trace, is_there) in [(Trace::Off, false), (Trace::On, true)] {
+            let request = SimRequest { seed: 1, trace, ..SimRequest::default() };
+            let document = simulate(&scenario, &request).map(|document| document.run.trace);
+            assert_eq!(document.ok().flatten().is_some_and(|trace| !trace.is_empty()), is_there);
+        }
     }
 }
