@@ -6,6 +6,7 @@ use park_core::lot::{Layout, Lot, PagingLevels};
 use park_core::op::Bay;
 use park_core::{ApicId, Clock, IpiSender, LotMemory, Mechanism, PhysAddr, PlatformError, Ticks};
 use park_sim::machine::MachineConfig;
+use park_sim::machine::schedule::Rates;
 use park_sim::world::{DEFAULT_LOT, ParkRequest, World, WorldError};
 use park_x86::builder::{LotParameters, build};
 
@@ -139,20 +140,23 @@ impl TwoCpus {
         let orders = machine.orders(Mechanism::Hlt, u32::MAX).map_err(unavailable)?;
         let request = ParkRequest::new(1, Mechanism::Hlt, orders.wait_flags, orders.mwait_hint, orders.steps());
         let mut world = World::boot(config, PagingLevels::Four, seed)?;
+        // The schedule draws who moves and when stores drain; translations live until something flushes them.
+        world.scheduler.rates = Rates { evict: 0, false_wake: 0, ..world.scheduler.rates };
         world.build_lot(DEFAULT_LOT, 2)?;
         let bay = world.park(0, request.clone())?;
         Ok(Self { world, request, bay })
     }
 
-    /// Wakes CPU 1, lets it land in the kernel, and parks it again. Returns how many steps the machine took.
+    /// Wakes CPU 1, lets it land in the kernel, and parks it again. Returns how many instructions that took: see
+    /// [`World::instructions`].
     ///
     /// # Errors
     /// Those of [`World`].
     pub fn turn(&mut self) -> Result<u64, WorldError> {
-        let before = self.world.machine.steps();
+        let before = self.world.instructions();
         self.world.wake(0, 1, self.bay)?;
         self.bay = self.world.park(0, self.request.clone())?;
-        Ok(self.world.machine.steps() - before)
+        Ok(self.world.instructions() - before)
     }
 
     /// Whether a turn of so many steps can have gone all the way round.

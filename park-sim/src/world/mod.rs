@@ -99,6 +99,7 @@ pub struct World {
     sanitisers: Vec<Option<parking::InProgress>>,
     /// The tag of the kernel whose entry each CPU was last given.
     entry_tags: Vec<Tag>,
+    host_accesses: u64,
     /// Events that are due when the machine has taken so many steps.
     agenda: BTreeMap<u64, Vec<Event>>,
 }
@@ -126,6 +127,7 @@ impl World {
             whereabouts: vec![Whereabouts::default(); cpus],
             sanitisers: vec![None; cpus],
             entry_tags: vec![TAG_NOBODY; cpus],
+            host_accesses: 0,
             agenda: BTreeMap::new(),
         };
         for cpu in 0..cpus {
@@ -205,6 +207,8 @@ impl World {
             let mut platform = self.on(cpu)?;
             let now = platform.now();
             let step = operation.next(reply, now);
+            self.host_accesses += 1;
+            let mut platform = self.on(cpu)?;
             reply = match perform(&mut platform, &step) {
                 Performed::Reply(reply) => reply,
                 Performed::Wait(until) => {
@@ -217,6 +221,14 @@ impl World {
                 }
             };
         }
+    }
+
+    /// Instructions executed so far: decoded ones of all CPUs, and accesses of host-modelled kernel code, each of which
+    /// stands for one (a load, a store, a register access, an IPI).
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        let decoded = (0..self.machine.cpu_count()).map(|cpu| self.machine.cpu(cpu).instructions).sum::<u64>();
+        decoded + self.host_accesses
     }
 
     /// Lets the other CPUs run until the clock shows `until`; moves the clock if none can run.

@@ -215,6 +215,7 @@ impl World {
     /// One register access of a CPU's sanitising; after the last, the CPU stands before the owner text's first instruction.
     pub(super) fn step_sanitiser(&mut self, cpu: usize) -> Result<(), WorldError> {
         let Some(mut task) = self.sanitisers[cpu].take() else { return Ok(()) };
+        self.host_accesses += 1;
         let done = task.sanitiser.advance(&mut self.on(cpu)?);
         if !done.map_err(|error| WorldError::Sanitise { cpu, error })? {
             self.sanitisers[cpu] = Some(task);
