@@ -4,13 +4,13 @@
 mod support;
 
 use park_core::lot::PagingLevels;
-use park_sim::faults::{Case, Leg, Plant, Report, Sweep, Throw, WayIn};
+use park_sim::faults::{Case, End, Leg, Plant, Report, Sweep, Throw, WayIn};
 use park_sim::machine::{Knob, KnobSet, Vendor};
 use std::time::Instant;
 
 /// Sweeps a case; on a failure prints how it came about.
 fn sweep(case: &Case, throws: &[Throw]) -> Result<Report, String> {
-    let sweep = Sweep { case, throws, plant: Plant::default() };
+    let sweep = Sweep { case, throws, legs: &[], end: End::Landed, plant: Plant::default() };
     let report = sweep.run();
     if let Some(example) = &report.counterexample {
         let (again, log) = sweep.replay(example);

@@ -4,18 +4,16 @@
 //! CPU [`BOSS`] holds the lease and rings; CPU [`TARGET`] travels. Between wait and ring another kernel takes over, so
 //! that nothing of the first one may serve any more.
 
-use super::plant::Plant;
+use super::plant::{Change, Plant};
+use super::ring::{Order, Ringer, Style, Turn};
 use super::wrong::{Leg, Wrong};
 use crate::machine::knobs::{McGif0, MwaitWaits};
 use crate::machine::{Activity, Event, EventKind, HostReg, MachineConfig};
-use crate::platform::OnCpu;
-use crate::world::{
-    DEFAULT_LOT, FrameKind, HandlerKind, KICK_TICKS, OldMemory, ParkRequest, TAG_NOBODY, World, WorldError,
-};
+use crate::world::{DEFAULT_LOT, FrameKind, HandlerKind, OldMemory, ParkRequest, TAG_LOT, TAG_NOBODY, World};
 use core::fmt;
-use park_core::lot::{PagingLevels, Stage, bay};
-use park_core::op::{Bay, Operation, Reply, Step, Ticket, Timing, Wake};
-use park_core::{Clock, Entry, IpiSender, LotMemory, Mechanism};
+use park_core::lot::{Command, Doorbell, PagingLevels, Phase, Stage, WaitFlags, bay};
+use park_core::op::{Bay, Confirm, Flush, Hold, Release};
+use park_core::{Entry, Mechanism};
 use park_x86::registers::control::Efer;
 use park_x86::registers::msr;
 
@@ -32,8 +30,6 @@ const LEG_STEPS: u64 = 4_000;
 const WAIT_STEPS: u64 = 24;
 /// Steps after the landing, in which what was held is delivered and handled.
 const LANDED_STEPS: u64 = 64;
-/// Kicks that a ring may need: one for each event that can swallow one, and some.
-const KICKS: u64 = 16;
 
 /// Where the CPU is when it is told to park.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -72,15 +68,46 @@ pub struct Case {
     pub levels: PagingLevels,
     /// Where the CPU comes from.
     pub way_in: WayIn,
+    /// What happens on the way.
+    pub plan: Plan,
     /// The seed of the schedule: when stores drain.
     pub seed: u64,
+}
+
+/// What happens on the way, where it is not the plain journey.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Plan {
+    /// How the boss rings.
+    pub style: Style,
+    /// Commands that the CPU carries out in its wait before it is woken.
+    pub before: &'static [Command],
+    /// Journeys into the same bay before this one.
+    pub rounds_before: u32,
+    /// Where the entry leads.
+    pub entry: EntryKind,
+    /// Steps of the target between two accesses of the boss that rings, if not one.
+    pub slow_boss: u64,
+}
+
+/// Where an entry leads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum EntryKind {
+    /// Through the owner text to the landing.
+    #[default]
+    Landing,
+    /// To an address that the transit root does not map.
+    Nowhere,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let levels = self.levels as u8;
         let (vendor, mechanism) = (self.machine.vendor, self.request.mechanism);
-        write!(f, "{vendor:?} {mechanism}, {levels} levels, from {}, seed {}", self.way_in.name(), self.seed)
+        write!(f, "{vendor:?} {mechanism}, {levels} levels, from {}, seed {}", self.way_in.name(), self.seed)?;
+        if self.plan != Plan::default() {
+            write!(f, ", {:?}", self.plan)?;
+        }
+        Ok(())
     }
 }
 
@@ -92,6 +119,17 @@ enum Wait {
     /// It polls: it can be in a handler at any time.
     Polls,
 }
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+/// Steps in which a CPU that faulted comes to rest.
+const FAULTED_STEPS: u64 = 300;
+/// Steps for which a held CPU is watched.
+const HELD_STEPS: u64 = 200;
+/// Steps for which a CPU is watched whose ticket was revoked.
+const REVOKED_STEPS: u64 = 200;
+/// A linear address that no kernel maps: canonical, in the low half, far from any lot.
+const NOWHERE: u64 = 0x4000_0000_0000;
 
 /// What a step of a journey came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,8 +150,14 @@ pub struct Journey<'a> {
     leg: Leg,
     /// Steps taken on this leg.
     steps: u64,
-    ring: Option<(Wake, Reply)>,
-    ticket: Option<Ticket>,
+    plan: Plan,
+    request: ParkRequest,
+    rounds: u32,
+    ringer: Option<Ringer>,
+    /// Steps in which a CPU whose ticket was revoked must stay where it is.
+    revoked: Option<u64>,
+    /// NMIs that the CPU had taken when it acknowledged.
+    nmis_at_ack: u64,
     entry: Option<Entry>,
     entered: u32,
     /// A machine check was thrown that the architecture, or the knob `mc-gif0`, turns into a shutdown.
@@ -138,7 +182,7 @@ impl<'a> Journey<'a> {
             WayIn::NmiHandler => world.interrupt(TARGET, HandlerKind::Nmi)?,
             WayIn::McHandler => world.interrupt(TARGET, HandlerKind::Mc)?,
         }
-        plant.in_owner_state(&mut world, TARGET);
+        plant.in_owner_state(&mut world, TARGET)?;
         world.begin_arrival(TARGET, bay, plant.steps(&case.request.steps))?;
         Ok(Self {
             world,
@@ -147,8 +191,12 @@ impl<'a> Journey<'a> {
             mechanism: case.request.mechanism,
             leg: Leg::Arriving,
             steps: 0,
-            ring: None,
-            ticket: None,
+            plan: case.plan,
+            request: case.request.clone(),
+            rounds: case.plan.rounds_before,
+            ringer: None,
+            revoked: None,
+            nmis_at_ack: 0,
             entry: None,
             entered: 0,
             doomed: false,
@@ -199,6 +247,44 @@ impl<'a> Journey<'a> {
         let code = &self.world.kernel.code;
         let rip = self.rip();
         rip >= code.nmi_body && rip < self.world.kernel.owner_text()
+    }
+
+    /// Steps of the travelling CPU alone, while nobody else does anything.
+    ///
+    /// # Errors
+    /// As [`Journey::step`].
+    pub fn alone(&mut self, steps: u64) -> Result<(), Wrong> {
+        for _ in 0..steps {
+            if !self.can_move() {
+                return Ok(());
+            }
+            self.target()?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a CPU that stopped with a fault record stays where it is.
+    ///
+    /// # Errors
+    /// [`Wrong`] if it does not.
+    pub fn check_stays_faulted(&mut self) -> Result<(), Wrong> {
+        for _ in 0..FAULTED_STEPS {
+            if !self.can_move() {
+                break;
+            }
+            self.target()?;
+            match self.check() {
+                Err(Wrong::Faulted { .. }) => {}
+                Err(wrong) => return Err(wrong),
+                Ok(()) => return Err(Wrong::NotFaulted),
+            }
+        }
+        let mcip = self.mc_in_progress();
+        if self.world.machine.cpu(TARGET).activity != Activity::Hlt || mcip {
+            return Err(Wrong::NotFaulted);
+        }
+        Ok(())
     }
 
     /// Throws an event at the travelling CPU, before its next step.
@@ -306,27 +392,84 @@ impl<'a> Journey<'a> {
             self.target()?;
             return Ok(Progress::Going);
         }
+        self.check_acknowledged()?;
         self.world.await_arrival(BOSS, self.bay)?;
         self.enter(Leg::Waiting);
         Ok(Progress::Going)
     }
 
+    /// At the acknowledgement nothing of the owner's is dirty, where caches were to be written back.
+    fn check_acknowledged(&mut self) -> Result<(), Wrong> {
+        let machine = &self.world.machine;
+        self.nmis_at_ack = machine.cpu(TARGET).taken.nmi;
+        let is_owners = |line: u64| machine.tag_at(line) != TAG_LOT;
+        if self.request.flags.contains(WaitFlags::WBINVD) && machine.dirty_lines(TARGET).any(is_owners) {
+            return Err(Wrong::NotParked { what: "a line of its owner's is dirty in its cache" });
+        }
+        Ok(())
+    }
+
     fn wait(&mut self) -> Result<Progress, Wrong> {
-        let polls =
-            self.mechanism == Mechanism::Clgi || self.world.machine.knobs.get::<MwaitWaits>() == MwaitWaits::Never;
+        let never_waits = self.world.machine.knobs.get::<MwaitWaits>() == MwaitWaits::Never;
+        let polls = self.mechanism == Mechanism::Clgi || (self.mechanism == Mechanism::Mwait && never_waits);
         if self.can_move() && (self.steps < WAIT_STEPS || !polls) {
             self.target()?;
             return Ok(Progress::Going);
         }
         self.check_parked(if polls { Wait::Polls } else { Wait::Sleeps })?;
         self.change_kernels()?;
-        let entry = self.world.entry(TARGET)?;
-        let now = self.world.machine.tsc();
-        let timing = Timing { kick_interval_ticks: KICK_TICKS, deadline: now + KICKS * KICK_TICKS };
+        for command in self.plan.before {
+            self.command(*command)?;
+        }
+        if self.mechanism == Mechanism::Clgi && !self.plan.before.is_empty() {
+            self.world.let_others_run(BOSS, HELD_STEPS)?;
+            if self.world.machine.cpu(TARGET).gif {
+                return Err(Wrong::NotParked { what: "after a command GIF is 1" });
+            }
+        }
+        let mut entry = self.world.entry(TARGET)?;
+        if self.plan.entry == EntryKind::Nowhere {
+            entry.rip = NOWHERE;
+        }
         self.entry = Some(entry);
-        self.ring = Some((Wake::new(self.bay, entry, timing), Reply::Start));
+        self.ring_by(self.plan.style)?;
         self.enter(Leg::Ringing);
         Ok(Progress::Going)
+    }
+
+    fn ring_by(&mut self, style: Style) -> Result<(), Wrong> {
+        let late = self.plant.changes.iter().any(|change| matches!(change, Change::EntryAfterDoorbell));
+        let order = if late { Order::DoorbellFirst } else { Order::EntryFirst };
+        let entry = self.entry.ok_or(Wrong::Seen { what: "there is no entry to ring for" })?;
+        self.ringer = Some(Ringer::new(style, order, self.bay, entry, self.world.machine.tsc()));
+        Ok(())
+    }
+
+    /// Has the CPU carry out a command that returns.
+    fn command(&mut self, command: Command) -> Result<(), Wrong> {
+        let timing = self.world.timing();
+        match command {
+            Command::Confirm => self.world.drive(BOSS, Confirm::new(self.bay, timing)).map(|_| ())?,
+            Command::Flush => {
+                self.world.drive(BOSS, Flush::new(self.bay, timing))?;
+                let stack_line = self.bay_address(bay::FAULT_STACK_TOP)? - LINE;
+                if self.world.machine.dirty_lines(TARGET).any(|line| line == stack_line) {
+                    return Err(Wrong::Seen { what: "a line is dirty that was written before the flush" });
+                }
+            }
+            Command::Hold => {
+                let held = self.world.drive(BOSS, Hold::new(self.bay, timing))?;
+                self.world.let_others_run(BOSS, HELD_STEPS)?;
+                let doorbell = Doorbell(self.bay_word(bay::DOORBELL)?);
+                if doorbell.phase() != Some(Phase::Claimed) {
+                    return Err(Wrong::Seen { what: "a held CPU did not wait for its release" });
+                }
+                let deadline = self.world.timing().deadline;
+                self.world.drive(BOSS, Release::new(held, deadline))?;
+            }
+            Command::None | Command::Wake | Command::Repark => {}
+        }
+        Ok(())
     }
 
     fn change_kernels(&mut self) -> Result<(), Wrong> {
@@ -342,36 +485,50 @@ impl<'a> Journey<'a> {
     }
 
     fn ring(&mut self) -> Result<Progress, Wrong> {
-        // In turns: an access of the boss, a step of the target.
-        if self.steps % 2 == 1 && self.can_move() {
+        if let Some(left) = self.revoked {
+            return self.stay(left);
+        }
+        // In turns: an access of the boss, a step or more of the target.
+        let turn = self.steps % (self.plan.slow_boss.max(1) + 1);
+        if turn != 0 && self.can_move() {
             self.target()?;
             return Ok(Progress::Going);
         }
-        let Some((mut wake, reply)) = self.ring else { return Err(Wrong::TooSlow { leg: self.leg }) };
-        let mut platform = self.world.on(BOSS)?;
-        let now = platform.now();
-        let step = wake.next(reply, now);
-        let reply = match step {
-            Step::Done(result) => {
-                self.ticket = Some(result.map_err(WorldError::from)?);
-                self.ring = None;
-                self.enter(Leg::Leaving);
-                return Ok(Progress::Going);
-            }
-            // An early reply is allowed: the operation looks again.
-            Step::Wait { until } => {
-                if !self.can_move() {
-                    self.world.machine.advance_tsc(until.saturating_sub(now));
-                }
-                Reply::Waited
-            }
-            other => perform(&mut platform, &other),
-        };
+        let Some(mut ringer) = self.ringer.take() else { return Err(Wrong::TooSlow { leg: self.leg }) };
+        let (turn, line) = ringer.turn(&mut self.world.on(BOSS)?)?;
         self.world.machine.drain_one(BOSS);
         if self.log.is_some() {
-            self.note(format!("CPU {BOSS}: {step:x?} -> {reply:x?}"));
+            self.note(format!("CPU {BOSS} {line}"));
         }
-        self.ring = Some((wake, reply));
+        self.ringer = Some(ringer);
+        match turn {
+            Turn::Going => {}
+            Turn::Idle(until) if self.can_move() || until < self.world.machine.tsc() => {}
+            Turn::Idle(until) => {
+                let now = self.world.machine.tsc();
+                self.world.machine.advance_tsc(until - now);
+            }
+            Turn::Claimed => self.enter(Leg::Leaving),
+            Turn::Revoked => self.revoked = Some(REVOKED_STEPS),
+        }
+        Ok(Progress::Going)
+    }
+
+    /// A CPU whose ticket was taken back stays in its bay; later it is rung again.
+    fn stay(&mut self, left: u64) -> Result<Progress, Wrong> {
+        if left > 0 {
+            self.revoked = Some(left - 1);
+            if self.can_move() {
+                self.target()?;
+            }
+            let doorbell = Doorbell(self.bay_word(bay::DOORBELL)?);
+            if self.bay_word(bay::STAGE)? != Stage::Waiting as u64 || doorbell.phase() != Some(Phase::Quiet) {
+                return Err(Wrong::Seen { what: "the CPU claimed a ticket that was revoked" });
+            }
+            return Ok(Progress::Going);
+        }
+        self.revoked = None;
+        self.ring_by(Style::Wake)?;
         Ok(Progress::Going)
     }
 
@@ -404,12 +561,32 @@ impl<'a> Journey<'a> {
         if self.world.machine.load(BOSS, self.bay_address(bay::OWNER)?) & 0xff != 0 {
             return Err(Wrong::NotFreed);
         }
-        Ok(Progress::Done)
+        if self.rounds == 0 {
+            return Ok(Progress::Done);
+        }
+        self.rounds -= 1;
+        self.again()?;
+        Ok(Progress::Going)
+    }
+
+    /// Into the same bay once more.
+    fn again(&mut self) -> Result<(), Wrong> {
+        let bay = self.world.reserve(BOSS, &self.request)?;
+        if bay.offset() != self.bay.offset() {
+            return Err(Wrong::NotFreed);
+        }
+        self.bay = bay;
+        (self.entry, self.ringer, self.entered) = (None, None, 0);
+        let steps = self.plant.steps(&self.request.steps);
+        self.world.begin_arrival(TARGET, bay, steps)?;
+        self.enter(Leg::Arriving);
+        Ok(())
     }
 
     fn check_parked(&mut self, wait: Wait) -> Result<(), Wrong> {
         let mcip = self.mc_in_progress();
         let state = self.world.machine.cpu(TARGET);
+        let took_nmi = self.mechanism == Mechanism::Clgi && state.taken.nmi != self.nmis_at_ack;
         let waits = match self.mechanism {
             Mechanism::Hlt => state.activity == Activity::Hlt,
             Mechanism::Mwait => wait == Wait::Polls || matches!(state.activity, Activity::Mwait { .. }),
@@ -421,6 +598,7 @@ impl<'a> Journey<'a> {
             (mcip && wait == Wait::Sleeps, "MCIP is set"),
             (state.nmi_blocked && wait == Wait::Sleeps, "NMIs are blocked"),
             (!self.world.is_confined_to_lot(TARGET), "its stage is not that of a waiting CPU"),
+            (took_nmi, "it took an NMI that GIF = 0 should hold"),
         ];
         match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
             Some((_, what)) => Err(Wrong::NotParked { what }),
@@ -492,21 +670,4 @@ impl<'a> Journey<'a> {
     pub fn rip(&self) -> u64 {
         self.world.machine.cpu(TARGET).rip
     }
-}
-
-/// Performs one access or IPI of an operation.
-fn perform<T>(platform: &mut OnCpu<'_>, step: &Step<T>) -> Reply {
-    let done = match *step {
-        Step::Load { offset } => platform.load(offset).map(Reply::Value),
-        Step::CompareExchange { offset, current, new } => {
-            platform.compare_exchange(offset, current, new).map(Reply::Value)
-        }
-        Step::Store { offset, value } => platform.store(offset, value).map(|()| Reply::Stored),
-        Step::SendNmi(target) => platform.send_nmi(target).map(|()| Reply::Sent),
-        Step::SendInit(target) => platform.send_init(target).map(|()| Reply::Sent),
-        Step::SendStartup { target, vector } => platform.send_startup(target, vector).map(|()| Reply::Sent),
-        Step::Summon { .. } => Err(park_core::PlatformError::NoSuchRegister),
-        Step::Wait { .. } | Step::Done(_) => Ok(Reply::Waited),
-    };
-    done.unwrap_or_else(Reply::Failed)
 }

@@ -4,13 +4,19 @@
 //! left out. Bay code, machine and checks know nothing of faults; [`Plant`] changes memory before anything runs.
 
 pub mod journey;
+pub mod list;
 pub mod listing;
 pub mod plant;
+pub mod ring;
+pub mod setting;
 pub mod sweep;
 pub mod wrong;
 
-pub use journey::{BOSS, Case, Journey, Progress, TARGET, WayIn};
+pub use journey::{BOSS, Case, EntryKind, Journey, Plan, Progress, TARGET, WayIn};
+pub use list::{FAULTS, Fault, KEPT_FENCES};
 pub use listing::{Code, Edit, With};
 pub use plant::{Change, Idt, Owner, Page, Plant, PlantError};
-pub use sweep::{Counterexample, Report, Sweep, Throw};
+pub use ring::{Order, Style};
+pub use setting::Setting;
+pub use sweep::{Counterexample, End, Report, Sweep, Throw};
 pub use wrong::{Leg, Wrong};

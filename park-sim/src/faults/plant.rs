@@ -2,15 +2,16 @@
 
 use super::listing::{Code, Edit};
 use super::wrong::Wrong;
-use crate::machine::HostReg;
+use crate::machine::{HostReg, PhysRange};
 use crate::platform::Loader;
 use crate::world::{FrameKind, SanitiseStep, World};
 use core::fmt;
-use park_core::lot::{checksum, header, header_checksum};
+use park_core::lot::{PAGE_SIZE, checksum, header, header_checksum};
 use park_core::op::Bay;
 use park_core::{LotMemory, PhysAddr};
 use park_x86::features::Features;
 use park_x86::frame::{Arrival, FRAME_LEN};
+use park_x86::paging::{Mapping, PageTables, Permission};
 
 /// One of a lot's three interrupt descriptor tables, in their order in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +94,8 @@ pub enum Change {
     },
     /// What the owner's half of arriving loads.
     Arrival(fn(&mut Arrival)),
+    /// A publisher stores the entry after it has rung.
+    EntryAfterDoorbell,
     /// A sanitising step is left out.
     Without(&'static str),
 }
@@ -106,13 +109,10 @@ pub enum Owner {
     Rflags(u64),
     /// Value of an MSR.
     Msr(u32, u64),
-    /// Bits set in DR7, and DR0.
-    Breakpoint {
-        /// DR7.
-        dr7: u64,
-        /// DR0, as an offset in the lot.
-        lot_offset: u64,
-    },
+    /// An instruction breakpoint at a label of the bay code, where the lot maps it.
+    Breakpoint(&'static str),
+    /// A global translation of the lot's code pages to a page of the owner's, from a mapping that is gone.
+    GlobalOverLot,
 }
 
 /// Why a change can't be made: the code is not what the list of faults says.
@@ -193,6 +193,15 @@ const ENTRY_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const GATE_IST_SHIFT: u32 = 32;
 const GATE_PRESENT: u64 = 1 << 47;
 
+/// DR7 with breakpoint 0 for instruction fetches, global (Intel SDM vol. 3, "Debug Control Register (DR7)").
+const DR7_BREAK0: u64 = 0x402;
+/// Where in a kernel's memory the tables of [`Owner::GlobalOverLot`] lie, and the page that they map: both unused else.
+const OTHER_TABLES: u64 = 0x18_0000;
+const OTHER_PAGE: u64 = 0x1f_0000;
+const OTHER_TABLE_PAGES: u64 = 16;
+/// The global bit of a page-table entry (Intel SDM vol. 3, "4-Level Paging").
+const ENTRY_GLOBAL: u64 = 1 << 8;
+
 impl Plant<'_> {
     /// Changes a lot that was just built, and renews its checksums: it is what a faulty builder would have built.
     ///
@@ -223,7 +232,10 @@ impl Plant<'_> {
     }
 
     /// Sets the registers that the owner left.
-    pub fn in_owner_state(&self, world: &mut World, cpu: usize) {
+    ///
+    /// # Errors
+    /// [`Wrong`] if memory for it can't be set up.
+    pub fn in_owner_state(&self, world: &mut World, cpu: usize) -> Result<(), Wrong> {
         let lot = world.lot.map_or(0, |lot| lot.range.start);
         for setting in self.owner {
             match *setting {
@@ -233,12 +245,16 @@ impl Plant<'_> {
                     // A refusal shows: the harm does not come.
                     let _ = world.machine.write_msr(cpu, number, value);
                 }
-                Owner::Breakpoint { dr7, lot_offset } => {
-                    let _ = world.machine.write_reg(cpu, HostReg::Dr(0), lot + lot_offset);
-                    let _ = world.machine.write_reg(cpu, HostReg::Dr(7), dr7);
+                Owner::Breakpoint(label) => {
+                    let offset = Code::Bay.label(label).unwrap_or(0);
+                    let _ = world.machine.write_reg(cpu, HostReg::Dr(0), lot + header::CODE_OFFSET + u64::from(offset));
+                    let _ = world.machine.write_reg(cpu, HostReg::Dr(7), DR7_BREAK0);
                 }
+                // Sanitising may flush it: it comes in in_frame().
+                Owner::GlobalOverLot => {}
             }
         }
+        Ok(())
     }
 
     /// Changes the frame of a CPU that stands before the owner text.
@@ -246,6 +262,10 @@ impl Plant<'_> {
     /// # Errors
     /// [`Wrong`] if the frame can't be written.
     pub fn in_frame(&self, world: &mut World, cpu: usize, bay: Bay, which: FrameKind) -> Result<(), Wrong> {
+        if self.owner.contains(&Owner::GlobalOverLot) {
+            let lot = world.lot()?.range.start;
+            global_over_lot(world, cpu, lot + header::CODE_OFFSET)?;
+        }
         for change in self.changes {
             let Change::Arrival(edit) = change else { continue };
             let lot = world.lot()?.lot;
@@ -276,9 +296,8 @@ impl Plant<'_> {
 impl Change {
     fn in_lot(&self, memory: &mut Loader<'_>, header: &header::Header) -> Result<(), Wrong> {
         let start = memory.range.start;
-        let gate = |table: Idt, vector: u8| {
-            header.bay_offset.min(header.tables_offset.into()) + table as u64 * IDT_LEN + u64::from(vector) * 16
-        };
+        let gate =
+            |table: Idt, vector: u8| u64::from(header.tables_offset) + table as u64 * IDT_LEN + u64::from(vector) * 16;
         match *self {
             Self::Code(edit) if edit.code == Code::Bay => {
                 let (offset, bytes) = edit.bytes()?;
@@ -300,7 +319,8 @@ impl Change {
                         Page::Tables => header.tables_offset.into(),
                         Page::Bays => header.bay_offset,
                     };
-                let entry = last_entry(memory, start + header::ROOT4, linear).ok_or(PlantError::NotMapped)?;
+                let entry = last_entry(memory, memory.machine.read_phys_u64(start + header::ROOT4), linear)
+                    .ok_or(PlantError::NotMapped)?;
                 change_word(memory, entry - start, clear, set);
             }
             Self::HeaderWord { offset, from } => {
@@ -312,7 +332,7 @@ impl Change {
                     change_word(memory, header.bay_offset + index * header.bay_stride + offset, clear, set);
                 }
             }
-            Self::Code(_) | Self::Arrival(_) | Self::Without(_) => {}
+            Self::Code(_) | Self::Arrival(_) | Self::EntryAfterDoorbell | Self::Without(_) => {}
         }
         Ok(())
     }
@@ -324,9 +344,32 @@ fn change_word(memory: &mut Loader<'_>, offset: u64, clear: u64, set: u64) {
     memory.machine.write_phys(phys, &value.to_le_bytes());
 }
 
-/// The physical address of the entry that maps `linear` under the 4-level root that the word at `root` holds.
-fn last_entry(memory: &Loader<'_>, root: u64, linear: u64) -> Option<u64> {
-    let mut table = memory.machine.read_phys_u64(root) & ENTRY_ADDRESS;
+/// Leaves a global translation of `linear` in the TLB of `cpu`, by way of other tables for a moment.
+fn global_over_lot(world: &mut World, cpu: usize, linear: u64) -> Result<(), Wrong> {
+    let kernel = world.kernel.range.start;
+    let range = PhysRange::new(kernel + OTHER_TABLES, OTHER_TABLE_PAGES * PAGE_SIZE);
+    let mut memory = Loader { machine: &mut world.machine, range };
+    let failed = |error: park_core::Error| Wrong::Operation { what: error.to_string() };
+    let mut tables = PageTables::new(&mut memory, 0, PhysAddr(range.start), OTHER_TABLE_PAGES, 0).map_err(failed)?;
+    let root = tables.table().map_err(failed)?;
+    let phys = PhysAddr(kernel + OTHER_PAGE);
+    let page = Mapping { linear, phys, len: PAGE_SIZE, permission: Permission::ReadWriteExecute };
+    tables.map(root, &page).map_err(failed)?;
+    let cr3 = tables.cr3(root);
+    let entry = last_entry(&memory, cr3, linear).ok_or(PlantError::NotMapped)? - range.start;
+    change_word(&mut memory, entry, 0, ENTRY_GLOBAL);
+    let own = world.machine.cpu(cpu).cr3;
+    world.machine.cpu_mut(cpu).cr3 = cr3;
+    let loaded = world.machine.load_linear(cpu, linear, 8);
+    loaded
+        .map_err(|exception| Wrong::Operation { what: format!("the other mapping does not serve: {exception:?}") })?;
+    world.machine.cpu_mut(cpu).cr3 = own;
+    Ok(())
+}
+
+/// The physical address of the entry that maps `linear` under the 4-level root `cr3`.
+fn last_entry(memory: &Loader<'_>, cr3: u64, linear: u64) -> Option<u64> {
+    let mut table = cr3 & ENTRY_ADDRESS;
     for level in (0..4).rev() {
         let entry = table + (linear >> (12 + 9 * level) & 511) * 8;
         if level == 0 {

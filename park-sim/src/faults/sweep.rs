@@ -22,6 +22,12 @@ pub enum Throw {
     McThenNmi(u64),
     /// A machine check, and another one so many steps later.
     McThenMc(u64),
+    /// A machine check that can't be returned from.
+    McFatal,
+    /// Machine checks, each as soon as the one before is dealt with.
+    McStorm,
+    /// The end of an MWAIT for no reason.
+    FalseWake,
 }
 
 impl Throw {
@@ -54,6 +60,10 @@ impl Throw {
             Self::NmiThenMc(gap) => (NMI, gap, MC),
             Self::McThenNmi(gap) => (MC, gap, NMI),
             Self::McThenMc(gap) => (MC, gap, MC),
+            Self::McFatal => (Some(EventKind::MachineCheckFatal), 0, None),
+            Self::FalseWake => (Some(EventKind::FalseWake), 0, None),
+            // See throw_at().
+            Self::McStorm => (None, 0, None),
         }
     }
 }
@@ -67,6 +77,9 @@ impl fmt::Display for Throw {
             Self::NmiThenMc(gap) => write!(f, "nmi+{gap}+mc"),
             Self::McThenNmi(gap) => write!(f, "mc+{gap}+nmi"),
             Self::McThenMc(gap) => write!(f, "mc+{gap}+mc"),
+            Self::McFatal => f.write_str("mc-fatal"),
+            Self::McStorm => f.write_str("mc-storm"),
+            Self::FalseWake => f.write_str("false-wake"),
         }
     }
 }
@@ -82,6 +95,9 @@ impl core::str::FromStr for Throw {
             (Some("nothing"), None, None) => Ok(Self::Nothing),
             (Some("nmi"), None, None) => Ok(Self::Nmi),
             (Some("mc"), None, None) => Ok(Self::Mc),
+            (Some("mc-fatal"), None, None) => Ok(Self::McFatal),
+            (Some("mc-storm"), None, None) => Ok(Self::McStorm),
+            (Some("false-wake"), None, None) => Ok(Self::FalseWake),
             (Some("nmi"), Some(gap), Some("mc")) => Ok(Self::NmiThenMc(gap)),
             (Some("mc"), Some(gap), Some("nmi")) => Ok(Self::McThenNmi(gap)),
             (Some("mc"), Some(gap), Some("mc")) => Ok(Self::McThenMc(gap)),
@@ -89,6 +105,21 @@ impl core::str::FromStr for Throw {
         }
     }
 }
+
+/// How a journey must end on which something was thrown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum End {
+    /// At its landing.
+    #[default]
+    Landed,
+    /// In its bay, with a fault record.
+    Faulted,
+}
+
+/// Machine checks of a storm: more than the bay code bears in a row.
+const STORM: u32 = park_core::lot::bay::MC_ROW_LIMIT as u32 + 4;
+/// Steps in which a machine check in a bay is dealt with.
+const STORM_STEPS: u64 = 100;
 
 /// What a sweep saw.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +168,10 @@ pub struct Sweep<'a> {
     pub case: &'a Case,
     /// The throws.
     pub throws: &'a [Throw],
+    /// The legs on which they are thrown; all if empty.
+    pub legs: &'a [Leg],
+    /// How a journey must end.
+    pub end: End,
     /// The fault, if any.
     pub plant: Plant<'a>,
 }
@@ -166,19 +201,19 @@ impl Sweep<'_> {
                 return report;
             }
             mc_was_over = !mc_in_progress;
-            for throw in self.throws {
+            let throws = if self.legs.is_empty() || self.legs.contains(&leg) { self.throws } else { &[] };
+            for throw in throws {
                 let mut journey = base.clone();
                 let end = throw_at(&mut journey, *throw).and_then(|()| journey.finish());
                 report.runs += 1;
                 report.knobs = report.knobs.union(journey.world().machine.knobs_read());
-                match (end, journey.is_doomed()) {
-                    (Err(Wrong::Shutdown), true) => {
+                match self.judge(end, &mut journey) {
+                    Ok(Ended::AsDeclared) => {
                         report.declared += 1;
                         report.declared_in_owner += u64::from(mc_in_progress);
                     }
-                    (Ok(()), false) => {}
-                    (end, _) => {
-                        let wrong = end.err().unwrap_or(Wrong::Seen { what: "it survived what is a shutdown" });
+                    Ok(Ended::Well) => {}
+                    Err(wrong) => {
                         report.counterexample = fail(position, leg, *throw, wrong);
                         return report;
                     }
@@ -187,7 +222,17 @@ impl Sweep<'_> {
             report.positions[leg as usize] += 1;
             match base.step() {
                 Ok(Progress::Going) => {}
+                Ok(Progress::Done) if self.end == End::Faulted && self.throws.is_empty() => {
+                    report.counterexample = fail(position, leg, Throw::Nothing, Wrong::NotFaulted);
+                    return report;
+                }
                 Ok(Progress::Done) => return report,
+                Err(wrong) if self.throws.is_empty() => {
+                    if let Err(wrong) = self.judge(Err(wrong), &mut base) {
+                        report.counterexample = fail(position, leg, Throw::Nothing, wrong);
+                    }
+                    return report;
+                }
                 Err(wrong) => {
                     report.counterexample = fail(position, leg, Throw::Nothing, wrong);
                     return report;
@@ -197,34 +242,51 @@ impl Sweep<'_> {
         report
     }
 
-    /// Takes the journey of a counterexample again; returns what went wrong, and a line for each step around it.
+    /// Whether a journey ended as it must.
+    fn judge(&self, end: Result<(), Wrong>, journey: &mut Journey<'_>) -> Result<Ended, Wrong> {
+        match (end, journey.is_doomed(), self.end) {
+            (Err(Wrong::Shutdown), true, _) => Ok(Ended::AsDeclared),
+            (Ok(()), true, _) => Err(Wrong::Seen { what: "it survived what is a shutdown" }),
+            (Ok(()), false, End::Landed) => Ok(Ended::Well),
+            (Ok(()), false, End::Faulted) => Err(Wrong::NotFaulted),
+            (Err(Wrong::Faulted { .. }), false, End::Faulted) => journey.check_stays_faulted().map(|()| Ended::Well),
+            (Err(wrong), ..) => Err(wrong),
+        }
+    }
+
+    /// Takes the journey of a counterexample again; returns what went wrong, and a line for each step.
     #[must_use]
     pub fn replay(&self, example: &Counterexample) -> (Option<Wrong>, Vec<String>) {
         let mut journey = match Journey::begin(self.case, self.plant) {
             Ok(journey) => journey,
             Err(wrong) => return (Some(wrong), Vec::new()),
         };
-        for step in 0..example.position {
-            if step + LINES_BEFORE >= example.position {
-                journey.keep_log();
-            }
+        journey.keep_log();
+        for _ in 0..example.position {
             if let Err(wrong) = journey.step() {
-                return (Some(wrong), journey.log().to_vec());
+                return (self.judge(Err(wrong), &mut journey).err(), journey.log().to_vec());
             }
         }
-        if journey.log().is_empty() {
-            journey.keep_log();
-        }
-        throw_at(&mut journey, example.throw)
-            .and_then(|()| journey.finish())
-            .map_or_else(|wrong| (Some(wrong), journey.log().to_vec()), |()| (None, journey.log().to_vec()))
+        let end = throw_at(&mut journey, example.throw).and_then(|()| journey.finish());
+        (self.judge(end, &mut journey).err(), journey.log().to_vec())
     }
 }
 
-/// Lines of a replay before the throw.
-const LINES_BEFORE: u64 = 8;
+/// How a journey ended that ended as it must.
+enum Ended {
+    Well,
+    /// By the shutdown that is declared.
+    AsDeclared,
+}
 
 fn throw_at(journey: &mut Journey<'_>, throw: Throw) -> Result<(), Wrong> {
+    if throw == Throw::McStorm {
+        for _ in 0..STORM {
+            journey.inject(EventKind::MachineCheck);
+            journey.alone(STORM_STEPS)?;
+        }
+        return Ok(());
+    }
     let (first, gap, second) = throw.events();
     if let Some(first) = first {
         journey.inject(first);

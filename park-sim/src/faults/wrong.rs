@@ -65,6 +65,8 @@ pub enum Wrong {
         /// Where.
         rip: u64,
     },
+    /// The CPU should have stopped in its bay with a fault record, and has not, or does not stay there.
+    NotFaulted,
     /// The CPU took an exception under its kernel.
     KernelFault,
     /// The CPU does not come to the end of a leg.
@@ -121,6 +123,7 @@ impl fmt::Display for Wrong {
             Self::Shutdown => f.write_str("the CPU shut down"),
             Self::Reset { cause } => write!(f, "the machine was reset: {cause:?}"),
             Self::Faulted { vector, rip } => write!(f, "the CPU faulted in its bay: vector {vector}, RIP {rip:#x}"),
+            Self::NotFaulted => f.write_str("the CPU does not stay in its bay with a fault record"),
             Self::KernelFault => f.write_str("the CPU took an exception under its kernel"),
             Self::TooSlow { leg } => write!(f, "the CPU does not get further than: {leg}"),
             Self::NotParked { what } => write!(f, "the CPU has acknowledged, but {what}"),

@@ -2,7 +2,7 @@
 
 use park_core::Mechanism;
 use park_core::lot::PagingLevels;
-use park_sim::faults::{Case, TARGET, WayIn};
+use park_sim::faults::{Case, Plan, TARGET, WayIn};
 use park_sim::machine::{MachineConfig, Vendor};
 use park_sim::world::ParkRequest;
 use park_x86::orders::Orders;
@@ -59,5 +59,5 @@ pub(crate) fn request(machine: &MachineConfig, cpu: usize, mechanism: Mechanism)
 pub(crate) fn case(vendor: Vendor, mechanism: Mechanism, levels: PagingLevels, way_in: WayIn) -> Case {
     let machine = machine(vendor, 2);
     let request = request(&machine, TARGET, mechanism);
-    Case { machine, request, levels, way_in, seed: 1 }
+    Case { machine, request, levels, way_in, plan: Plan::default(), seed: 1 }
 }
