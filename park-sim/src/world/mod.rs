@@ -188,7 +188,7 @@ impl World {
     /// # Errors
     /// [`WorldError::NoLot`].
     pub fn on(&mut self, cpu: usize) -> Result<OnCpu<'_>, WorldError> {
-        let lot = self.lot()?.range;
+        let lot = self.lot.as_ref().ok_or(WorldError::NoLot)?.range;
         Ok(OnCpu { machine: &mut self.machine, cpu, lot })
     }
 
@@ -248,7 +248,7 @@ impl World {
     pub fn let_others_run(&mut self, cpu: usize, steps: u64) -> Result<u64, WorldError> {
         for taken in 0..steps {
             // Its stores drain whatever it waits for.
-            if self.scheduler.rng.one_in(self.scheduler.rates.drain) {
+            if self.machine.cpu(cpu).stores_waiting() && self.scheduler.rng.one_in(self.scheduler.rates.drain) {
                 self.machine.drain_one(cpu);
             }
             let Some(other) = self.pick(Some(cpu)) else {
@@ -282,10 +282,15 @@ impl World {
     fn pick(&mut self, except: Option<usize>) -> Option<usize> {
         self.throw_due();
         let cpus = self.machine.cpu_count();
-        let start = self.scheduler.rng.below(cpus as u64) as usize;
-        (0..cpus)
-            .map(|index| (start + index) % cpus)
-            .find(|cpu| if Some(*cpu) == except { self.is_disturbed(*cpu) } else { self.can_step(*cpu) })
+        let mut cpu = self.scheduler.rng.below(cpus as u64) as usize;
+        for _ in 0..cpus {
+            let ready = if Some(cpu) == except { self.is_disturbed(cpu) } else { self.can_step(cpu) };
+            if ready {
+                return Some(cpu);
+            }
+            cpu = if cpu + 1 == cpus { 0 } else { cpu + 1 };
+        }
+        None
     }
 
     /// Whether an event keeps a CPU from the host-modelled code that it executes in its kernel.
@@ -308,10 +313,10 @@ impl World {
         self.disturb(cpu);
         if self.sanitises(cpu) {
             self.step_sanitiser(cpu)?;
-        } else if !self.machine.can_step(cpu) || self.scheduler.rng.one_in(DRAIN_ONE_IN) {
-            if !self.machine.drain_one(cpu) {
-                self.machine.step(cpu);
-            }
+        } else if self.machine.cpu(cpu).stores_waiting()
+            && (!self.machine.can_step(cpu) || self.scheduler.rng.one_in(DRAIN_ONE_IN))
+        {
+            self.machine.drain_one(cpu);
         } else if self.machine.step(cpu) == Outcome::Stopped {
             return Err(WorldError::stopped(&self.machine));
         }
@@ -321,17 +326,17 @@ impl World {
 
     /// Keeps what a CPU may touch in step with the stage that its bay shows.
     fn follow(&mut self, cpu: usize) {
-        let Some(lot) = self.lot else { return };
+        let Some(lot) = self.lot.as_ref().map(|lot| lot.range.start) else { return };
         match self.whereabouts[cpu] {
             Whereabouts::Arriving(offset) => {
-                let stage = self.machine.read_phys_u64(lot.range.start + offset + bay::STAGE);
+                let stage = self.machine.read_phys_u64(lot + offset + bay::STAGE);
                 if stage == Stage::Waiting as u64 {
                     self.whereabouts[cpu] = Whereabouts::Parked(offset);
                     self.machine.set_allowed(cpu, allow(&[TAG_LOT]));
                 }
             }
             Whereabouts::Parked(offset) => {
-                let stage = self.machine.read_phys_u64(lot.range.start + offset + bay::STAGE);
+                let stage = self.machine.read_phys_u64(lot + offset + bay::STAGE);
                 if stage == Stage::Leaving as u64 {
                     self.whereabouts[cpu] = Whereabouts::Kernel;
                     self.machine.set_allowed(cpu, allow(&[self.entry_tags[cpu], TAG_LOT]));
