@@ -244,7 +244,7 @@ impl World {
     /// Lets the CPUs other than `cpu` take up to `steps` steps; returns how many were taken.
     ///
     /// # Errors
-    /// [`WorldError::Stopped`] if the machine met something that it does not model.
+    /// [`WorldError::Unsupported`] if the machine met something that it does not model.
     pub fn let_others_run(&mut self, cpu: usize, steps: u64) -> Result<u64, WorldError> {
         for taken in 0..steps {
             // Its stores drain whatever it waits for.
@@ -308,7 +308,7 @@ impl World {
     /// One step of one CPU: an access of its sanitising code, a drained store, or one of its machine.
     ///
     /// # Errors
-    /// [`WorldError::Stopped`] if the machine met something that it does not model.
+    /// [`WorldError::Unsupported`] if the machine met something that it does not model.
     pub fn step(&mut self, cpu: usize) -> Result<(), WorldError> {
         self.disturb(cpu);
         if self.sanitises(cpu) {
