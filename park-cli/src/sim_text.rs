@@ -34,7 +34,7 @@ pub fn print(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure
     }
     out.line("")?;
     if document.runs.is_empty() {
-        print_run(&document.run, out)?
+        print_run(document, out)?
     } else {
         print_runs(document, out)?
     }
@@ -58,19 +58,38 @@ fn print_trace(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
 }
 
 /// `SAFE` or `LOST`, and whether that is a surprise.
-fn verdict(run: &RunDocument) -> (String, Tone) {
+fn verdict(document: &SimDocument, run: &RunDocument) -> (String, Tone) {
     let word = match run.outcome {
         Outcome::Safe => "SAFE",
         Outcome::Lost => "LOST",
     };
+    let stated_lost = document.way_out.is_some() && document.without.is_none() && document.mechanism.is_none();
     if run.expected {
         (format!("{word}, as expected."), Tone::Good)
+    } else if stated_lost && run.outcome == Outcome::Lost {
+        ("LOST, but CPUs end in another way than the scenario expects.".to_owned(), Tone::Bad)
     } else {
         (format!("{word}, which is NOT what is expected here."), Tone::Bad)
     }
 }
 
-fn print_run(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
+/// What is wrong where nothing else is.
+const OTHER_ENDS: &str = "CPUs end in another way than the scenario says";
+
+/// What first went wrong: a CPU that is lost, or a step that came to something else.
+fn first_wrong(run: &RunDocument) -> String {
+    if run.outcome == Outcome::Safe {
+        let declared: Vec<&str> = run.declared.iter().map(|declared| declared.name()).collect();
+        return if declared.is_empty() { "-".to_owned() } else { format!("declared: {}", declared.join(", ")) };
+    }
+    if let Some(cpu) = run.cpus.iter().find(|cpu| !is_well(cpu)) {
+        return format!("CPU {}: {}", cpu.cpu, fate(cpu));
+    }
+    run.failures.first().map_or_else(|| OTHER_ENDS.to_owned(), |failure| format!("{}: {}", failure.place, failure.what))
+}
+
+fn print_run(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure> {
+    let run = &document.run;
     let row = |cpu: &CpuReport| {
         let parked_by = if cpu.mechanism == "none" { "-" } else { &cpu.mechanism };
         let tone = if is_well(cpu) { Tone::Good } else { Tone::Bad };
@@ -90,7 +109,7 @@ fn print_run(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
     for declared in &run.declared {
         out.line(&format!("The mechanism says beforehand that this can happen: {declared}."))?;
     }
-    let (text, tone) = verdict(run);
+    let (text, tone) = verdict(document, run);
     out.toned(&text, tone)?;
     let knobs: Vec<String> = run.knobs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !knobs.is_empty() {
@@ -104,14 +123,17 @@ fn print_runs(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failur
     let row = |run: &RunDocument| {
         let chosen: Vec<String> = run.chosen.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let chosen = if chosen.is_empty() { "as usual".to_owned() } else { chosen.join(" ") };
-        let bad = run.cpus.iter().find(|cpu| !is_well(cpu));
-        let fate = bad.map_or_else(|| "-".to_owned(), |cpu| format!("CPU {}: {}", cpu.cpu, fate(cpu)));
         let (tone, expected) = if run.expected { (Tone::Good, "yes") } else { (Tone::Bad, "NO") };
-        vec![Cell::plain(chosen), Cell::new(run.outcome.name(), tone), Cell::new(expected, tone), Cell::plain(fate)]
+        vec![
+            Cell::plain(chosen),
+            Cell::new(run.outcome.name(), tone),
+            Cell::new(expected, tone),
+            Cell::plain(first_wrong(run)),
+        ]
     };
     let rows: Vec<Vec<Cell>> = document.runs.iter().map(row).collect();
     out.table(
-        &["knobs", "outcome", "expected", "first CPU that is lost"],
+        &["knobs", "outcome", "expected", "what first went wrong"],
         &rows,
         &[KNOBS_WIDTH, FREE, FREE, FATE_WIDTH],
     )?;
