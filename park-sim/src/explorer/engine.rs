@@ -34,7 +34,8 @@ pub(crate) struct Engine<'c> {
 pub(crate) struct Before {
     pub(crate) doorbell: Doorbell,
     pub(crate) stage: u64,
-    pub(crate) mcg_status: u64,
+    /// The CPU is in a handler, or in its owner's text, with MCIP set.
+    pub(crate) handles_mc: bool,
     pub(crate) gif: bool,
     pub(crate) in_smm: bool,
     pub(crate) rip: u64,
@@ -105,7 +106,7 @@ impl<'c> Engine<'c> {
         Before {
             doorbell: Doorbell(self.word(bay::DOORBELL)),
             stage: self.word(bay::STAGE),
-            mcg_status: cpu.msr.mcg_status(),
+            handles_mc: cpu.msr.mcg_status() & MCIP != 0 && !self.scene.at_work(cpu.rip),
             gif: cpu.gif,
             in_smm: cpu.in_smm(),
             rip: cpu.rip,
@@ -268,7 +269,7 @@ impl<'c> Engine<'c> {
                 // A machine check while the last one is handled (SDM vol. 3, "MCIP"), and one with GIF = 0 where the
                 // implementation can't hold it (APM vol. 2, table 15-10), are the architecture's own; one in SMM is the
                 // firmware's.
-                let declared = before.mcg_status & MCIP != 0 || !before.gif || before.in_smm;
+                let declared = before.handles_mc || !before.gif || before.in_smm;
                 if !declared {
                     return Err(Violation::Shutdown);
                 }

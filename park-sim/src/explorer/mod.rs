@@ -55,6 +55,8 @@ pub struct Report {
     pub time: Duration,
     /// False if it gave up at the configuration's limit of states: then "no counterexample" says little.
     pub complete: bool,
+    /// Bytes of memory that changed and that no state holds: 0, or states were taken for equal that are not.
+    pub strays: usize,
     /// What was executed and chosen.
     pub coverage: Coverage,
     /// A shortest path to a violation, if there is one.
@@ -72,6 +74,7 @@ pub fn explore(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Re
     let (mut engine, first) = Engine::new(config, scene);
     let found = search::search(&mut engine, first);
     let coverage = engine.coverage.clone();
+    let strays = engine.scene.strays();
     let mut counterexample = None;
     if let Some((violation, path)) = found.violation {
         let trace = Trace { config: config.clone(), planted, path, violation, lines: Vec::new() };
@@ -85,6 +88,7 @@ pub fn explore(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Re
         rests: found.rests,
         time: begin.elapsed(),
         complete: found.complete,
+        strays,
         coverage,
         counterexample,
     })

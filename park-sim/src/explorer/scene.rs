@@ -80,6 +80,8 @@ pub(crate) struct Scene {
     pub(crate) entries: [Entry; ENTRIES],
     /// Memory that changes; the bay first, then the lease word.
     pub(crate) regions: Vec<PhysRange>,
+    /// What the lot and both kernels held at the beginning.
+    original: Vec<(PhysRange, Vec<u8>)>,
 }
 
 impl Scene {
@@ -148,7 +150,9 @@ impl Scene {
         // The region behind the code is padding.
         let mut code = vec![0; bay_code().len()];
         machine.read_phys(code_phys, &mut code);
-        Ok(Self { machine, lot: lot.lot, lease: lot.lease, bay, bay_phys, code_phys, code, entries, regions })
+        let all = [lot.range, world.kernel.range, second.range];
+        let original = all.map(|range| (range, bytes_of(&machine, range))).into();
+        Ok(Self { original, machine, lot: lot.lot, lease: lot.lease, bay, bay_phys, code_phys, code, entries, regions })
     }
 
     /// What the CPU may touch: always the lot, and the memory of the kernel whose entry it has claimed, or that it
@@ -163,6 +167,11 @@ impl Scene {
         allow(&[TAG_LOT]) | kernel
     }
 
+    /// Whether `rip` is in the bay code, outside every handler: arriving, waiting, leaving.
+    pub(crate) fn at_work(&self, rip: u64) -> bool {
+        (self.code_phys..self.code_phys + u64::from(bay_labels().nmi_parked)).contains(&rip)
+    }
+
     /// An entry whose root no CPU can load.
     pub(crate) fn bad_root(&self) -> Entry {
         Entry { cr3: PhysAddr(BAD_ROOT), ..self.entries[0] }
@@ -171,6 +180,17 @@ impl Scene {
     /// An entry whose RIP no CPU can jump to.
     pub(crate) fn bad_rip(&self) -> Entry {
         Entry { rip: BAD_RIP, ..self.entries[0] }
+    }
+
+    /// How many bytes of lot and kernels differ from the beginning, beside those that states hold.
+    pub(crate) fn strays(&self) -> usize {
+        let mut strays = 0;
+        for (range, before) in &self.original {
+            let now = bytes_of(&self.machine, *range);
+            let changed = (range.start..).zip(before.iter().zip(&now)).filter(|(_, (before, now))| before != now);
+            strays += changed.filter(|(phys, _)| !self.regions.iter().any(|region| region.contains(*phys))).count();
+        }
+        strays
     }
 
     /// Physical address of a word of the bay.
@@ -209,6 +229,12 @@ fn entry(machine: &mut Machine, kernel: &Kernel, number: u64) -> Entry {
     machine.write_phys(kernel.phys(rip), &ENTRY_CODE);
     let rsp = kernel.stack_top(PARKED) - ENTRY_STACK * (number + 1);
     Entry { rip, rsp, cr3: PhysAddr(kernel.transit_root.unwrap_or(0)), arg: kernel.witness_address(PARKED) + number }
+}
+
+fn bytes_of(machine: &Machine, range: PhysRange) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(range.len).unwrap_or(0)];
+    machine.read_phys(range.start, &mut bytes);
+    bytes
 }
 
 /// CPUID leaf of MONITOR and MWAIT.

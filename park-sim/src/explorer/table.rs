@@ -138,7 +138,9 @@ pub fn configurations() -> Vec<Config> {
             .holders(&[Do::AwaitArrival], &[])
             .events(1, &[MachineCheckFatal]),
         // Machine checks that end in a fault record, and entries that no CPU can take.
-        Config { faults: Faults::ByMachineCheck, mc_row: 14, ..hlt("hlt-storm") }
+        Config { faults: Faults::ByMachineCheck, mc_row: 15, ..hlt("hlt-storm") }
+            .events(1, &[MachineCheck, MachineCheckFatal]),
+        Config { faults: Faults::ByMachineCheck, mc_row: 14, ..clgi("clgi-storm") }
             .events(2, &[MachineCheck, MachineCheckFatal]),
         Config { faults: Faults::ByBadEntry, ..hlt("hlt-bad-root") }
             .holders(&[Do::WakeByBadRoot], &[])

@@ -1,0 +1,158 @@
+//! Exhaustive exploration of the bay code and the operations as they are, and of a few that are wrong.
+
+use park_sim::explorer::{
+    Config, Coverage, EXCLUDED_CODE, EXCLUDED_KNOBS, Plant, Violation, configurations, explore, replay,
+};
+use park_sim::machine::Knob;
+use std::time::Duration;
+
+/// More would not fit the time that the tests have.
+const TRANSITIONS_MAX: u64 = 40_000_000;
+
+#[test]
+fn every_interleaving_holds_every_property() {
+    let mut coverage = Coverage::default();
+    let (mut states, mut transitions, mut time) = (0, 0, Duration::ZERO);
+    for config in configurations() {
+        let report = explore(&config, |_| {}).unwrap_or_else(|error| panic!("{}: {error}", config.name));
+        println!(
+            "{:24} {:9} states {:10} transitions {:7.2} s",
+            report.name,
+            report.states,
+            report.transitions,
+            report.time.as_secs_f64()
+        );
+        if let Some(trace) = &report.counterexample {
+            panic!("{trace}");
+        }
+        assert!(report.complete, "{}: gave up", report.name);
+        assert!(report.rests > 0, "{}: nobody ever comes to rest", report.name);
+        assert_eq!(report.strays, 0, "{}: memory changed that no state holds", report.name);
+        states += report.states;
+        transitions += report.transitions;
+        time += report.time;
+        coverage.add(&report.coverage);
+    }
+    let (all, executed) = coverage.instructions();
+    println!("{states} states, {transitions} transitions, {:.0} s", time.as_secs_f64());
+    println!("{executed} of {all} instructions of the bay code executed; excluded are:");
+    for part in EXCLUDED_CODE {
+        println!("  {:?}: {}", part.what, part.reason);
+    }
+    assert!(transitions <= TRANSITIONS_MAX, "{transitions} transitions");
+    check_instructions(&coverage);
+    check_knobs(&coverage);
+}
+
+fn check_instructions(coverage: &Coverage) {
+    let excused =
+        |offset| coverage.part(offset).is_some_and(|part| EXCLUDED_CODE.iter().any(|other| other.what == part));
+    let missed: Vec<_> = coverage.missed().into_iter().filter(|(offset, _)| !excused(*offset)).collect();
+    assert!(missed.is_empty(), "never executed: {missed:x?}");
+}
+
+fn check_knobs(coverage: &Coverage) {
+    let tried = coverage.knobs();
+    for knob in Knob::ALL {
+        let excluded = EXCLUDED_KNOBS.iter().find(|other| other.what == *knob);
+        match (tried.get(knob), excluded) {
+            (None, Some(excluded)) => println!("  knob {} is not varied: {}", knob.name(), excluded.reason),
+            (None, None) => panic!("knob {} was never explored", knob.name()),
+            (Some(_), Some(_)) => {
+                panic!("knob {} is explored: take it off the list of those that are not", knob.name())
+            }
+            (Some(values), None) => assert_eq!(values.len(), knob.values().len(), "knob {}", knob.name()),
+        }
+    }
+}
+
+fn configuration(name: &str) -> Config {
+    configurations().into_iter().find(|config| config.name == name).unwrap_or_else(|| panic!("no configuration {name}"))
+}
+
+/// Replaces every `from` in the bay code; panics if there is none.
+fn replace(plant: &mut Plant<'_>, from: &[u8], to: &[u8]) {
+    assert_eq!(from.len(), to.len());
+    let code = plant.code();
+    let places: Vec<usize> = (0..code.len() - from.len()).filter(|at| code[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "{from:02x?} is not in the bay code");
+    for at in places {
+        code[at..at + to.len()].copy_from_slice(to);
+    }
+}
+
+/// Explores with a fault, prints what is found, replays it.
+fn found(name: &str, fault: impl FnOnce(&mut Plant<'_>)) -> Violation {
+    let report = explore(&configuration(name), fault).expect("the scene is built");
+    let trace = report.counterexample.expect("the fault is found");
+    println!("{trace}");
+    assert_eq!(trace.lines().len(), trace.len());
+    assert_eq!(replay(&trace).expect("the scene is built again").as_ref(), Some(trace.violation()));
+    trace.violation().clone()
+}
+
+#[test]
+fn an_acknowledgement_before_the_end_of_the_way_in_is_found() {
+    // mov qword ptr [rbx + STAGE], ARRIVING -> WAITING
+    let violation = found("hlt-arrival", |plant| {
+        replace(plant, &[0x48, 0xc7, 0x43, 0x50, 1, 0, 0, 0], &[0x48, 0xc7, 0x43, 0x50, 2, 0, 0, 0]);
+    });
+    assert!(matches!(violation, Violation::EarlyAck(_)), "{violation}");
+}
+
+#[test]
+fn a_claim_without_lock_is_found() {
+    // lock cmpxchg [rbx], rdx -> nop; cmpxchg [rbx], rdx
+    let violation = found("hlt-hasty", |plant| {
+        replace(plant, &[0xf0, 0x48, 0x0f, 0xb1, 0x13], &[0x90, 0x48, 0x0f, 0xb1, 0x13]);
+    });
+    assert!(matches!(violation, Violation::Doorbell { .. } | Violation::Stage { .. }), "{violation}");
+}
+
+#[test]
+fn a_monitor_without_a_second_look_is_found() {
+    // monitor; mov rax, [rbx]; test ah, ah; jnz -> no jump
+    let violation = found("clgi-monitor", |plant| {
+        let code = plant.code();
+        let look = [0x0f, 0x01, 0xc8, 0x48, 0x8b, 0x03, 0x84, 0xe4, 0x75];
+        for at in 0..code.len() - look.len() {
+            if code[at..].starts_with(&look) {
+                code[at + 8..at + 10].copy_from_slice(&[0x90, 0x90]);
+            }
+        }
+    });
+    assert_eq!(violation, Violation::LostWake);
+}
+
+#[test]
+fn an_entry_with_another_stack_is_found() {
+    // mov rsp, [rbx + ENTRY_RSP] -> [rbx + ENTRY_ARG]
+    let violation = found("hlt-hasty", |plant| replace(plant, &[0x48, 0x8b, 0x63, 0x10], &[0x48, 0x8b, 0x63, 0x20]));
+    assert!(matches!(violation, Violation::WrongEntry { .. }), "{violation}");
+}
+
+#[test]
+fn a_hold_that_never_ends_is_found() {
+    // cmp rax, [rbx + RELEASE]; je -> no jump
+    let violation = found("clgi-commands", |plant| {
+        let code = plant.code();
+        let compare = [0x48, 0x3b, 0x43, 0x28, 0x74];
+        for at in 0..code.len() - compare.len() {
+            if code[at..].starts_with(&compare) {
+                code[at + 4..at + 6].copy_from_slice(&[0x90, 0x90]);
+            }
+        }
+    });
+    assert_eq!(violation, Violation::Livelock);
+}
+
+#[test]
+fn clgi_with_monitor_loses_wakes_where_stores_do_not_end_mwait() {
+    // Why no vendor's orders wait so.
+    let config = Config { pinned: park_sim::explorer::PINNED, ..configuration("clgi-monitor") };
+    let report = explore(&config, |_| {}).expect("the scene is built");
+    let trace = report.counterexample.expect("the lost wake is found");
+    assert_eq!(*trace.violation(), Violation::LostWake);
+    let knobs = ["gif0-monitor", "monitor-lost", "monitor-stale"];
+    assert!(trace.lines().iter().any(|line| knobs.iter().any(|knob| line.contains(knob))), "{trace}");
+}
