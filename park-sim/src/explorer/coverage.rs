@@ -33,8 +33,9 @@ impl Coverage {
         let mut coverage = Self { base: scene.code_phys, mailbox, marks, ..Self::default() };
         for instruction in decode(&scene.code, scene.code_phys) {
             let offset = instruction.ip() - coverage.base;
-            // Two zero bytes are ADD [RAX], AL: padding behind the last instruction.
-            let is_padding = instruction.code() == Code::Add_rm8_r8 && instruction.memory_base() == Register::RAX;
+            // Behind the last instruction there are zero bytes: ADD [RAX], AL, and half of one.
+            let is_padding = instruction.code() == Code::INVALID
+                || instruction.code() == Code::Add_rm8_r8 && instruction.memory_base() == Register::RAX;
             let mut mark = if is_padding { 0 } else { STARTS };
             if instruction.mnemonic() == Mnemonic::Wbinvd {
                 mark |= FLUSHES;

@@ -119,6 +119,20 @@ pub fn configurations() -> Vec<Config> {
             .events(1, &[MachineCheck]),
         Config { mortality: Mortality::MayDie, ..clgi("clgi-seize-hold") }
             .holders(&[Do::Hold, Do::Release, Do::HandOver], &[Do::Seize, Do::Confirm, Do::Wake(2)]),
+        Config { mortality: Mortality::MayDie, ..hlt("hlt-seize-hand-over") }
+            .holders(&[Do::Confirm, Do::HandOver], &[Do::Seize, Do::Confirm, Do::Wake(2)]),
+        Config { mortality: Mortality::MayDie, ..hlt("hlt-seize-events") }
+            .holders(&[Do::Wake(0)], &[Do::Seize, Do::Wake(2)])
+            .events(1, &[Nmi, Init]),
+        Config { mortality: Mortality::MayDie, time: Time::Hasty, ..clgi("clgi-seize-hasty") }
+            .holders(&[Do::Wake(0), Do::Wake(1)], &[Do::Seize, Do::Wake(2), Do::Wake(3)])
+            .events(1, &[Init]),
+        Config { mortality: Mortality::MayDie, time: Time::Hasty, ..hlt("hlt-seize-hasty") }
+            .holders(&[Do::Wake(0)], &[Do::Seize, Do::Wake(2)]),
+        Config { pinned: STORES_WAKE, ..mwait("mwait-wake-2") }.events(2, &[Nmi, MachineCheck, Smi, Init, FalseWake]),
+        hlt("hlt-accept-events")
+            .holders(&[Do::Confirm, Do::HandOver], &[Do::Accept, Do::Wake(2)])
+            .events(1, &[Nmi, MachineCheck, Init]),
         // The way in, from the owner text.
         Config { start: Start::Arrival, flags: WaitFlags::WBINVD, ..hlt("hlt-arrival") }
             .holders(&[Do::AwaitArrival], &[])
