@@ -9,6 +9,13 @@ use super::event::EventKind;
 pub enum TraceWhat {
     /// A step and its outcome.
     Step(Outcome),
+    /// An instruction was executed.
+    Instruction {
+        /// Its bytes, and what follows them up to the end of the page or of the array.
+        bytes: [u8; 15],
+        /// Bits of the code: 16, 32, 64.
+        bits: u8,
+    },
     /// An event arrived.
     Injected(EventKind),
     /// A store reached memory.
@@ -33,6 +40,21 @@ pub struct TraceRecord {
     pub rip: u64,
     /// What happened.
     pub what: TraceWhat,
+}
+
+impl TraceRecord {
+    /// What happened, in words: an instruction as it is written in Intel's syntax.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.what {
+            TraceWhat::Store { phys, value } => format!("store of {value:#x} reaches memory at {phys:#x}"),
+            TraceWhat::Injected(kind) => format!("event: {kind:?}"),
+            TraceWhat::Shutdown(why) => format!("shutdown: {why}"),
+            TraceWhat::Instruction { bytes, bits } => super::decode::disassemble(&bytes, bits, self.rip),
+            TraceWhat::Step(Outcome::Delivered(delivered)) => format!("takes {delivered:?}"),
+            TraceWhat::Step(outcome) => format!("{outcome:?}"),
+        }
+    }
 }
 
 /// The last records of a run; capacity 0 keeps none and costs one branch.

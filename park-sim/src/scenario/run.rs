@@ -6,7 +6,7 @@ use super::orders::{Orders, ParkOrders};
 use super::report::{EventReport, Failure, KnobReport, Outcome, Report};
 use super::step::{By, Result as Expected, Step};
 use super::{Cause, End, Expect, Scenario};
-use crate::machine::{Knob, Knobs, RuleSet, TraceRecord, TraceWhat};
+use crate::machine::{Knob, Knobs, RuleSet, TraceRecord};
 use crate::world::{DEFAULT_LOT, Kernel, World, WorldError};
 use park_core::op::{Held, Lease, Ticket};
 use park_core::{Event, Mechanism};
@@ -263,11 +263,5 @@ impl<'s> Run<'s> {
 
 /// A record of the trace as a line: step, CPU, RIP, what.
 fn tell(record: &TraceRecord) -> String {
-    let what = match record.what {
-        TraceWhat::Store { phys, value } => format!("store {value:#x} at {phys:#x}"),
-        TraceWhat::Injected(kind) => format!("event {kind:?}"),
-        TraceWhat::Shutdown(why) => format!("shutdown: {why}"),
-        TraceWhat::Step(outcome) => format!("{outcome:?}"),
-    };
-    format!("{} CPU {} {:#x} {what}", record.step, record.cpu, record.rip)
+    format!("{:6}  CPU {:<2}  {:#018x}  {}", record.step, record.cpu, record.rip, record.text())
 }
