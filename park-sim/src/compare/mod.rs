@@ -9,6 +9,7 @@ mod knobs;
 mod observe;
 mod parked;
 mod table;
+pub mod units;
 
 pub use knobs::{Kindness, kindness, stipulated, valuations};
 pub use observe::Verdict;

@@ -150,6 +150,7 @@ impl Parked {
         alone.world.run(WINDOW_STEPS)?;
         let control = Counters::of(&alone.world, self.cpu, bay_phys).since(before);
         let laps_anyway = control.laps != 0;
+        let mc_elsewhere = self.mc_elsewhere();
 
         let thrown = self.throw(event).and_then(|started| self.world.run(WINDOW_STEPS).map(|_| started));
         let started = match thrown {
@@ -158,6 +159,9 @@ impl Parked {
         };
         if let Some(verdict) = ended(&self.world, self.cpu, bay_phys) {
             return Ok((verdict, laps_anyway));
+        }
+        if event == Event::McLocal && self.mc_elsewhere() != mc_elsewhere {
+            return Ok((Verdict::lost("the machine check was not local"), laps_anyway));
         }
         let after = Counters::of(&self.world, self.cpu, bay_phys);
         let seen = Observed {
@@ -175,6 +179,11 @@ impl Parked {
             Stands::InVain => self.if_in_vain(after, bay_phys),
         };
         Ok((verdict, laps_anyway))
+    }
+
+    /// Machine checks that the other CPUs took.
+    fn mc_elsewhere(&self) -> u64 {
+        [self.boss, self.bystander].into_iter().map(|cpu| self.world.machine.cpu(cpu).taken.mc).sum()
     }
 
     /// Makes the event happen. True if the CPU ran start-up code.

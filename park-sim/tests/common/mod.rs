@@ -1,6 +1,8 @@
 //! What the tests of the simulator share: the vendor crates, as the simulator may see them in tests alone.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod guard;
+
 use park_core::{Claim, Mechanism};
 use park_sim::machine::Vendor;
 use park_x86::features::Features;

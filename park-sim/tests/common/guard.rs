@@ -1,0 +1,82 @@
+//! Runs one guard by its name: a cell of the comparison, a scenario, a sanitising step left out, or a unit program.
+
+use super::{claims, orders};
+use park_core::op::Processor;
+use park_core::{Event, Mechanism};
+use park_sim::compare::harms::{self, Step};
+use park_sim::compare::{Cell, Parked, Reason, Table};
+use park_sim::machine::{RuleSet, Vendor};
+use park_sim::scenario::{self, Orders as ScenarioOrders, ParkOrders, RunOptions, Scenario};
+use park_x86::features::Features;
+
+/// Seeds of a scenario's schedules.
+const SEEDS: core::ops::Range<u64> = 1..4;
+
+/// The vendor crates, for scenarios.
+struct VendorCrates;
+
+impl ScenarioOrders for VendorCrates {
+    fn orders(&self, mechanism: Mechanism, cpuid: &mut dyn FnMut(u32, u32) -> [u32; 4]) -> Result<ParkOrders, String> {
+        let features = Features::read(cpuid);
+        let orders = orders(mechanism, &features).ok_or_else(|| format!("no orders for {mechanism}"))?;
+        Ok(ParkOrders { flags: orders.wait_flags, mwait_hint: orders.mwait_hint, steps: orders.steps().collect() })
+    }
+}
+
+/// Every name of a cell: vendor/mechanism/event, and the processor.
+pub(crate) fn cells() -> Vec<String> {
+    let mut names = Vec::new();
+    for vendor in ["intel", "amd"] {
+        for mechanism in Mechanism::ALL {
+            for event in Event::ALL {
+                for processor in ["ap", "bsp"] {
+                    names.push(format!("cell:{vendor}/{mechanism}/{event}/{processor}"));
+                }
+            }
+        }
+    }
+    names
+}
+
+/// Whether a guard holds under `rules`.
+pub(crate) fn holds(guard: &str, rules: RuleSet) -> bool {
+    match guard.split_once(':') {
+        Some(("cell", name)) => cell_holds(name, rules),
+        Some(("scenario", name)) => scenario_holds(name, rules),
+        Some(("sanitise", name)) => harm_shows(name, rules),
+        Some(("unit", name)) => park_sim::compare::units::by_name(name).expect("a unit of this name").holds(rules),
+        _ => panic!("`{guard}` is not the name of a guard"),
+    }
+}
+
+/// What the vendor claims of the cell is what is measured.
+fn cell_holds(name: &str, rules: RuleSet) -> bool {
+    let parts: Vec<&str> = name.split('/').collect();
+    let [vendor, mechanism, event, processor] = parts[..] else { panic!("`{name}` is not a cell") };
+    let vendor = if vendor == "intel" { Vendor::Intel } else { Vendor::Amd };
+    let mechanism = Mechanism::from_name(mechanism).expect("a mechanism");
+    let event = Event::from_name(event).expect("an event");
+    let processor = if processor == "bsp" { Processor::Bootstrap } else { Processor::Application };
+    let Ok(Some(parked)) = Parked::park(vendor, mechanism, processor, rules, &orders) else { return false };
+    let mut table = Table::default();
+    if table.measure_cell(&parked, Cell { mechanism, event, processor }).is_err() {
+        return false;
+    }
+    table.compare(claims(vendor)).iter().all(|mismatch| mismatch.reason == Reason::NotMeasured)
+}
+
+/// A built-in scenario ends as its file says.
+fn scenario_holds(name: &str, rules: RuleSet) -> bool {
+    let scenario = Scenario::builtin(name).expect("a built-in scenario");
+    SEEDS.into_iter().all(|seed| {
+        let options = RunOptions { seed, rules, ..RunOptions::default() };
+        scenario::run(&scenario, &options, &VendorCrates).is_ok_and(|report| report.expected)
+    })
+}
+
+/// Leaving a sanitising step out shows its harm, and taking it prevents it.
+fn harm_shows(name: &str, rules: RuleSet) -> bool {
+    let harm = harms::by_name(name).expect("a program of this name");
+    let run = |step| harm.run(step, rules, &orders);
+    matches!((run(Step::Taken), run(Step::LeftOut)), (Ok(None), Ok(Some(_))))
+}
