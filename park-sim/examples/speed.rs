@@ -42,12 +42,12 @@ fn main() {
         0x48, 0xff, 0x47, 0x40,       // inc qword [rdi+64]
         0x50, 0x5b,                   // push rax; pop rbx
         0xf0, 0x48, 0x0f, 0xb1, 0x1f, // lock cmpxchg [rdi], rbx
-        0xeb, 0xe9,                   // jmp start
+        0xeb, 0xeb,                   // jmp start
     ];
     m.write_phys(CODE, &polling);
     m.write_phys(CODE + 0x1000, &polling);
     let start = Instant::now();
-    let total = 40_000_000u64;
+    let total = 20_000_000u64;
     let mut done = 0;
     while done < total {
         for cpu in 0..2 {

@@ -6,7 +6,7 @@ use super::apic::ApicMode;
 use super::bits::vector;
 use super::breach::{AccessKind, Breach};
 use super::cpu::{ArmedBy, Seg, Segment};
-use super::fault::{Exec, GP0, Trap, fault_with};
+use super::fault::{Cause, Exec, GP0, Trap, fault_with};
 use super::knobs::{Gif0Monitor, MonitorLost, NearStoreWakes};
 use super::memory::NO_FRAME;
 use super::paging::{Dir, Place};
@@ -22,15 +22,20 @@ pub(crate) enum Writer {
 }
 
 /// DR7 enable bits (S:17.2.4).
-const DR7_ENABLES: u64 = 0xff;
+pub(crate) const DR7_ENABLES: u64 = 0xff;
 
 impl Machine {
+    /// Whether `c` may touch `frame`.
+    #[inline]
+    pub(crate) fn is_allowed(&self, c: usize, frame: u32) -> bool {
+        self.cpus[c].allowed_tags & (1 << (self.memory.tag(frame) & 63)) != 0
+    }
+
     /// Records a breach where `c` may not touch `frame`.
     #[inline]
     pub(crate) fn check_tag(&mut self, c: usize, frame: u32, phys: u64, kind: AccessKind) {
-        let tag = self.memory.tag(frame);
-        if self.cpus[c].allowed_tags & (1 << (tag & 63)) == 0 {
-            self.record_breach(c, phys, tag, kind);
+        if !self.is_allowed(c, frame) {
+            self.record_breach(c, phys, self.memory.tag(frame), kind);
         }
     }
 
@@ -64,6 +69,26 @@ impl Machine {
     /// Reads at a linear address.
     #[inline]
     pub(crate) fn read_linear(&mut self, c: usize, linear: u64, size: u8, kind: AccessKind) -> Exec<u64> {
+        if let Some(value) = self.quick_read(c, linear, size) {
+            return Ok(value);
+        }
+        self.read_linear_slowly(c, linear, size, kind)
+    }
+
+    /// A read that needs no check.
+    #[inline]
+    pub(crate) fn quick_read(&self, c: usize, linear: u64, size: u8) -> Option<u64> {
+        let known = self.quick(c, linear, size, Dir::Read)?;
+        let value = self.memory.read_slot(known.slot, (linear & 0xfff) as usize, size);
+        let stores = &self.cpus[c].stores;
+        if stores.is_empty() {
+            return Some(value);
+        }
+        Some(stores.forward(known.phys | (linear & 0xfff), size, value))
+    }
+
+    #[inline(never)]
+    fn read_linear_slowly(&mut self, c: usize, linear: u64, size: u8, kind: AccessKind) -> Exec<u64> {
         self.lass(c, linear, Dir::Read, kind)?;
         if (linear & 0xfff) + u64::from(size) > 0x1000 {
             return self.read_split(c, linear, size, kind);
@@ -110,6 +135,22 @@ impl Machine {
     /// Writes at a linear address.
     #[inline]
     pub(crate) fn write_linear(&mut self, c: usize, linear: u64, size: u8, value: u64, kind: AccessKind) -> Exec<()> {
+        if self.quick_write(c, linear, size, value) {
+            return Ok(());
+        }
+        self.write_linear_slowly(c, linear, size, value, kind)
+    }
+
+    /// A write that needs no check; false if there is no shortcut for it.
+    #[inline]
+    pub(crate) fn quick_write(&mut self, c: usize, linear: u64, size: u8, value: u64) -> bool {
+        let Some(known) = self.quick(c, linear, size, Dir::Write) else { return false };
+        self.buffer_store(c, known.frame, known.phys | (linear & 0xfff), size, value);
+        true
+    }
+
+    #[inline(never)]
+    fn write_linear_slowly(&mut self, c: usize, linear: u64, size: u8, value: u64, kind: AccessKind) -> Exec<()> {
         self.lass(c, linear, Dir::Write, kind)?;
         if (linear & 0xfff) + u64::from(size) > 0x1000 {
             return self.write_split(c, linear, size, value, kind);
@@ -145,17 +186,31 @@ impl Machine {
             return Ok(());
         }
         self.check_tag(c, place.frame, place.phys, kind);
-        let depth = self.config.store_buffer_depth;
-        if place.uncached || depth == 0 || !self.rules.on(Rule::StoresAreBuffered) {
+        if place.uncached {
             self.drain_all(c);
             self.commit(c, place.frame, place.phys, size, value);
-            return Ok(());
+        } else {
+            self.buffer_store(c, place.frame, place.phys, size, value);
+        }
+        Ok(())
+    }
+
+    /// A store to cached memory: into the store buffer, where there is one.
+    #[inline]
+    fn buffer_store(&mut self, c: usize, frame: u32, phys: u64, size: u8, value: u64) {
+        let depth = self.config.store_buffer_depth;
+        if depth == 0 || !self.rules.on(Rule::StoresAreBuffered) {
+            self.drain_all(c);
+            self.commit(c, frame, phys, size, value);
+            return;
         }
         if self.cpus[c].stores.len() >= depth {
             self.drain_one(c);
         }
-        self.cpus[c].stores.push(Entry { phys: place.phys, value, frame: place.frame, size });
-        Ok(())
+        let hits_code = self.memory.code.holds(frame);
+        let cpu = &mut self.cpus[c];
+        cpu.stores.push(Entry { phys, value, frame, size });
+        cpu.stores_near_code |= hits_code;
     }
 
     /// A locked write: earlier stores first, then this one, visible at once (S:8.2.2). The caller drained before it read.
@@ -299,10 +354,10 @@ impl Machine {
     /// Stops the run: the model has nothing to say about what comes next.
     #[cold]
     pub(crate) fn stop_unsupported(&mut self, c: usize, trap: Trap) {
-        let text = match trap {
-            Trap::Unsupported(text) => text.to_owned(),
-            Trap::UnknownMsr(num) => format!("MSR {num:#x}"),
-            Trap::Fault(fault) => format!("unexpected fault {}", fault.vector),
+        let text = match trap.cause() {
+            Cause::Missing(what) => what.text().to_owned(),
+            Cause::UnknownMsr(num) => format!("MSR {num:#x}"),
+            Cause::Fault(fault) => format!("unexpected fault {}", fault.vector),
         };
         let bytes = self.bytes_at_rip(c);
         let rip = self.cpus[c].rip;

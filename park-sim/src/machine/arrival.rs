@@ -103,7 +103,8 @@ impl Machine {
             EventKind::FalseWake => cpu.latches.false_wake |= cpu.activity.is_mwait_family(),
             EventKind::DeadlinePasses => {
                 if let Some(deadline) = cpu.deadline {
-                    self.tsc = self.tsc.max(deadline);
+                    let tsc = self.tsc().max(deadline);
+                    self.set_tsc(tsc);
                 }
             }
         }

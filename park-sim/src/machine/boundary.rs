@@ -152,7 +152,7 @@ impl Machine {
             _ => false,
         };
         let stored = monitored && cpu.monitor.triggered && self.rules.on(Rule::MwaitEndedByStore);
-        stored || cpu.latches.false_wake || cpu.deadline.is_some_and(|deadline| self.tsc >= deadline)
+        stored || cpu.latches.false_wake || cpu.deadline.is_some_and(|deadline| self.tsc() >= deadline)
     }
 
     fn next_action(&self, c: usize) -> Action {
@@ -272,16 +272,18 @@ impl Machine {
             && latches.nmi == 0
             && latches.db == 0
             && cpu.apic.irr == [0; 4];
-        cpu.attention = breakpoints || !quiet;
+        let tracked = cpu.flag(flags::TF | flags::RF) || cpu.wait_for_endbranch;
+        cpu.attention = breakpoints || tracked || !quiet;
         if breakpoints { self.match_code_breakpoint(c) } else { None }
     }
 
     /// Leaves a wait without delivering anything; the CPU goes on behind it.
     pub(crate) fn end_wait(&mut self, c: usize) -> Outcome {
+        let tsc = self.tsc();
         let cpu = &mut self.cpus[c];
         if matches!(cpu.activity, Activity::Umwait | Activity::Tpause) {
             // CF tells that the operating system's limit was the cause (S-U).
-            let by_os_limit = cpu.deadline_os && cpu.deadline.is_some_and(|deadline| self.tsc >= deadline);
+            let by_os_limit = cpu.deadline_os && cpu.deadline.is_some_and(|deadline| tsc >= deadline);
             cpu.set_flag(flags::CF, by_os_limit);
         }
         cpu.taken.wait_ended += 1;

@@ -33,6 +33,7 @@ impl Machine {
     pub(crate) fn track_indirect(&mut self, c: usize) {
         if self.tracking_on(c) {
             self.cpus[c].wait_for_endbranch = true;
+            self.cpus[c].attention = true;
         }
     }
 

@@ -186,6 +186,8 @@ pub struct Cpu {
     pub(crate) msr: MsrFile,
     pub(crate) tlb: Tlb,
     pub(crate) stores: StoreBuffer,
+    /// A buffered store may lie in a frame of decoded code.
+    pub(crate) stores_near_code: bool,
     pub(crate) fetch: FetchPage,
     pub(crate) data: [DataPage; DATA_SHORTCUTS],
     /// The boundary has something to look at.

@@ -61,6 +61,8 @@ impl Machine {
         self.disarm_by_transfer(c);
         let cpu = &mut self.cpus[c];
         cpu.cr0 = value;
+        // WP and CD decide what shortcuts took for settled.
+        cpu.forget_shortcuts();
         cpu.efer = new_efer;
         if turns_on || turns_off {
             cpu.tlb.flush_all();
@@ -220,6 +222,7 @@ impl Machine {
         };
         let cpu = &mut self.cpus[c];
         cpu.dr[usize::from(n)] = value;
+        cpu.forget_shortcuts();
         cpu.attention = true;
         Ok(())
     }

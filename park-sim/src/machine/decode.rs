@@ -24,11 +24,17 @@ pub(crate) struct CodeCache {
     uncached: Op,
 }
 
-/// Where a decoded instruction lies.
+/// Where a decoded instruction lies: the code page above bit 16, the slot below; 0 = the one that no frame holds whole.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OpRef {
-    page: u32,
-    slot: u16,
+pub(crate) struct OpRef(u64);
+
+impl OpRef {
+    const UNCACHED: Self = Self(0);
+
+    #[inline]
+    const fn new(page: u32, slot: u16) -> Self {
+        Self(((page as u64) << 16) | slot as u64)
+    }
 }
 
 impl CodeCache {
@@ -50,13 +56,13 @@ impl CodeCache {
     pub(crate) fn find(&self, number: u32, bits: u8, offset: usize) -> Option<OpRef> {
         let page = self.pages.get((number as usize).wrapping_sub(1))?;
         let slot = page.slots[offset & 0xfff];
-        (page.bits == bits && slot != 0).then_some(OpRef { page: number, slot })
+        (page.bits == bits && slot != 0).then_some(OpRef::new(number, slot))
     }
 
     #[inline]
     pub(crate) fn op(&self, at: OpRef) -> Op {
-        let page = self.pages.get((at.page as usize).wrapping_sub(1));
-        match page.and_then(|page| page.ops.get(usize::from(at.slot).wrapping_sub(1))) {
+        let page = self.pages.get(((at.0 >> 16) as usize).wrapping_sub(1));
+        match page.and_then(|page| page.ops.get((at.0 as usize & 0xffff).wrapping_sub(1))) {
             Some(op) => *op,
             None => self.uncached,
         }
@@ -65,7 +71,7 @@ impl CodeCache {
     /// Keeps an op that no frame holds whole.
     pub(crate) fn keep_uncached(&mut self, op: Op) -> OpRef {
         self.uncached = op;
-        OpRef { page: 0, slot: 0 }
+        OpRef::UNCACHED
     }
 
     pub(crate) fn insert(&mut self, frame: u32, bits: u8, offset: usize, op: Op) -> OpRef {
@@ -84,7 +90,7 @@ impl CodeCache {
         page.ops.push(op);
         let slot = page.ops.len() as u16;
         page.slots[offset & 0xfff] = slot;
-        OpRef { page: number, slot }
+        OpRef::new(number, slot)
     }
 
     /// Forgets what overlaps `len` bytes written at `offset`.

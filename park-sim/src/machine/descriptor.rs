@@ -4,7 +4,7 @@ use super::Machine;
 use super::bits::{cr0, vector};
 use super::breach::AccessKind;
 use super::cpu::{Seg, Segment};
-use super::fault::{Exec, GP0, Trap, fault_with};
+use super::fault::{Exec, GP0, Missing, Trap, fault_with};
 use super::paging::Dir;
 use super::rules::Rule;
 
@@ -88,11 +88,7 @@ impl Machine {
         if code.attr & CODE_OR_DATA == 0 {
             let kind = code.attr & TYPE;
             // Call gates, task gates and TSSs: legal in part, not modelled.
-            return if matches!(kind, 9 | 11 | 12 | 5 | 4) {
-                Err(Trap::Unsupported("far transfer through a gate or TSS"))
-            } else {
-                refuse
-            };
+            return if matches!(kind, 9 | 11 | 12 | 5 | 4) { Err(Trap::missing(Missing::Gate)) } else { refuse };
         }
         let dpl = (code.attr >> DPL_SHIFT) & 3;
         if code.attr & CODE == 0 || dpl != 0 || selector & 3 != 0 {

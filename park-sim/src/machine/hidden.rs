@@ -42,27 +42,30 @@ pub(crate) struct Smm {
     pub(crate) nmi_was_blocked: bool,
 }
 
-/// The shortcut from RIP to a frame of code.
+/// The shortcut from RIP to decoded code: of a backed, allowed page.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FetchPage {
     pub(crate) linear_page: u64,
+    /// The TLB's generation it belongs to; 0 = none.
     pub(crate) generation: u64,
-    pub(crate) frame: u32,
     /// The page of decoded code, 0 = none yet.
     pub(crate) code: u32,
-    pub(crate) phys: u64,
+    /// The frame last fetched from, for traces.
+    pub(crate) frame: u32,
 }
 
 /// Shortcuts for data accesses, by page and direction.
 pub(crate) const DATA_SHORTCUTS: usize = 8;
 
-/// The shortcut from a linear page to where a read or write of it goes.
+/// The shortcut from a linear page to where a read or write of it goes: of cached, backed, allowed supervisor pages without keys, LASS or
+/// breakpoints, so that a hit needs no check. Whatever decides one of these moves the TLB's generation.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DataPage {
     pub(crate) linear_page: u64,
     pub(crate) generation: u64,
     pub(crate) phys: u64,
     pub(crate) frame: u32,
-    pub(crate) uncached: bool,
+    /// Where the frame's bytes are.
+    pub(crate) slot: u32,
     pub(crate) write_back: bool,
 }

@@ -77,7 +77,7 @@ use super::Machine;
 use super::activity::Outcome;
 use super::apic::ApicMode;
 use super::breach::AccessKind;
-use super::fault::{Exec, Trap};
+use super::fault::{Cause, Exec};
 use super::msr::num;
 use super::op::{Kind, Op};
 use super::paging::{Dir, Place};
@@ -106,8 +106,10 @@ impl Machine {
     pub(crate) fn host<T>(&mut self, cpu: usize, result: Exec<T>) -> Result<T, Exception> {
         match result {
             Ok(value) => Ok(value),
-            Err(Trap::Fault(fault)) => Err(Exception { vector: fault.vector, error: fault.error }),
             Err(trap) => {
+                if let Cause::Fault(fault) = trap.cause() {
+                    return Err(Exception { vector: fault.vector, error: fault.error });
+                }
                 self.stop_unsupported(cpu, trap);
                 Err(Exception { vector: super::bits::vector::UD, error: None })
             }

@@ -76,6 +76,7 @@ impl Machine {
         let nmi = if keep_nmi { cpu.latches.nmi } else { 0 };
         cpu.latches = Latches { smi, mc, nmi, ..Latches::default() };
         cpu.taken.init += 1;
+        cpu.forget_shortcuts();
         cpu.attention = true;
         cpu.refresh_mode();
         if bsp && rules.on(Rule::InitRestartsBsp) {

@@ -5,7 +5,7 @@ use super::activity::{Activity, Delivered, Outcome};
 use super::bits::{cr0, cr4, flags, vector};
 use super::breach::AccessKind;
 use super::cpu::{Gpr, Seg, Segment};
-use super::fault::{Exec, Fault, GP0, Trap, fault_with};
+use super::fault::{Cause, Exec, Fault, GP0, Missing, Trap, fault_with};
 use super::rules::Rule;
 
 /// Where an event comes from: decides DPL checks, RF and the EXT bit.
@@ -64,7 +64,11 @@ impl Machine {
                     self.disarm_by_transfer(c);
                     return Outcome::Delivered(Delivered::Vector(current.vector));
                 }
-                Err(Trap::Fault(next)) => {
+                Err(trap) => {
+                    let Cause::Fault(next) = trap.cause() else {
+                        self.stop_unsupported(c, trap);
+                        return Outcome::Stopped;
+                    };
                     let external = how != Source::Software;
                     let next = Fault {
                         error: next
@@ -78,7 +82,7 @@ impl Machine {
                             if self.rules.on(Rule::TripleFaultShutsDown) {
                                 return self.shut_down(c, "triple fault");
                             }
-                            self.stop_unsupported(c, Trap::Unsupported("triple fault"));
+                            self.stop_unsupported(c, Trap::missing(Missing::TripleFaultRuleOff));
                             return Outcome::Stopped;
                         }
                         (Class::Contributory, Class::Contributory)
@@ -87,10 +91,6 @@ impl Machine {
                         }
                         _ => next,
                     };
-                }
-                Err(trap) => {
-                    self.stop_unsupported(c, trap);
-                    return Outcome::Stopped;
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Machine {
         let kind = (gate >> 40) & 0x1f;
         if kind != GATE_INTERRUPT && kind != GATE_TRAP {
             return Err(if matches!(kind, 5..=7) {
-                Trap::Unsupported("task gate or 16-bit gate")
+                Trap::missing(Missing::ProtectedGate)
             } else {
                 Self::gate_error(event, vector::GP)
             });

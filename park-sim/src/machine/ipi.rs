@@ -4,7 +4,7 @@ use super::Machine;
 use super::apic::{ApicMode, ESR_SENT_ILLEGAL, Requests, base, reg};
 use super::arrival::delivery;
 use super::event::EventKind;
-use super::fault::{Exec, GP0, Trap};
+use super::fault::{Exec, GP0, Missing, Trap};
 use super::knobs::{IcrBusy, IcrReorder};
 use super::msr::num;
 
@@ -24,7 +24,7 @@ impl Machine {
     /// A 32-bit read in the APIC page.
     pub(crate) fn apic_mmio_read(&mut self, c: usize, phys: u64, size: u8) -> Exec<u64> {
         if size != 4 || phys % 16 != 0 {
-            return Err(Trap::Unsupported("APIC access that is not an aligned 32-bit one"));
+            return Err(Trap::missing(Missing::ApicAccess));
         }
         let register = ((phys & 0xfff) >> 4) as u32;
         if register == reg::ICR {
@@ -48,7 +48,7 @@ impl Machine {
     /// A 32-bit write in the APIC page. The page is uncached: earlier stores are already visible.
     pub(crate) fn apic_mmio_write(&mut self, c: usize, phys: u64, size: u8, value: u32) -> Exec<()> {
         if size != 4 || phys % 16 != 0 {
-            return Err(Trap::Unsupported("APIC access that is not an aligned 32-bit one"));
+            return Err(Trap::missing(Missing::ApicAccess));
         }
         let register = ((phys & 0xfff) >> 4) as u32;
         self.cpus[c].attention = true;
@@ -142,7 +142,7 @@ impl Machine {
             return Err(GP0);
         }
         if value & base::ADDR != base::DEFAULT {
-            return Err(Trap::Unsupported("moving the local APIC page"));
+            return Err(Trap::missing(Missing::ApicMove));
         }
         let apic = &mut self.cpus[c].apic;
         apic.base = value;

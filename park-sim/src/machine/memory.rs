@@ -87,6 +87,18 @@ impl Memory {
         &self.pages[slot as usize]
     }
 
+    /// Where a frame's bytes are; 0 = never written.
+    #[inline]
+    pub(crate) fn slot(&self, frame: u32) -> u32 {
+        self.slots.get(frame as usize).copied().unwrap_or(0)
+    }
+
+    /// As [`Memory::read`], of a slot.
+    #[inline]
+    pub(crate) fn read_slot(&self, slot: u32, offset: usize, size: u8) -> u64 {
+        Self::read_page(&self.pages[slot as usize], offset, size)
+    }
+
     #[cold]
     fn materialise(&mut self, frame: usize) -> usize {
         let slot = self.pages.len();
@@ -112,7 +124,11 @@ impl Memory {
         if frame == NO_FRAME {
             return u64::MAX >> (64 - 8 * u32::from(size));
         }
-        let page = self.page(frame);
+        Self::read_page(self.page(frame), offset, size)
+    }
+
+    #[inline]
+    fn read_page(page: &Page, offset: usize, size: u8) -> u64 {
         match size {
             8 => u64::from_le_bytes(take(page, offset)),
             4 => u64::from(u32::from_le_bytes(take(page, offset))),

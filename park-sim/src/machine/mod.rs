@@ -89,7 +89,8 @@ pub struct Machine {
     stop: Option<Stop>,
     reset: Option<ResetCause>,
     steps: u64,
-    tsc: u64,
+    /// The TSC is this plus the ticks of all steps.
+    tsc_base: u64,
     /// CPUs with an armed monitor; 0 lets stores skip the search.
     armed: u32,
     /// Which way the knob `monitor-lost=alternate` goes next.
@@ -123,7 +124,7 @@ impl Machine {
             stop: None,
             reset: None,
             steps: 0,
-            tsc: config.tsc_start,
+            tsc_base: config.tsc_start,
             armed: 0,
             lost_toggle: false,
             smm_released: false,
@@ -185,12 +186,16 @@ impl Machine {
     /// The time-stamp counter, the same on all CPUs.
     #[must_use]
     pub const fn tsc(&self) -> u64 {
-        self.tsc
+        self.tsc_base.wrapping_add(self.steps.wrapping_mul(self.config.tsc_per_step))
+    }
+
+    pub(crate) const fn set_tsc(&mut self, tsc: u64) {
+        self.tsc_base = tsc.wrapping_sub(self.steps.wrapping_mul(self.config.tsc_per_step));
     }
 
     /// Moves the time-stamp counter forward, as time that passes between steps.
     pub fn advance_tsc(&mut self, ticks: u64) {
-        self.tsc = self.tsc.wrapping_add(ticks);
+        self.tsc_base = self.tsc_base.wrapping_add(ticks);
         for cpu in &mut self.cpus {
             cpu.attention = true;
         }
@@ -229,6 +234,9 @@ impl Machine {
     pub fn set_tag(&mut self, range: PhysRange, tag: Tag) {
         let tag = if tag.0 > MAX_TAG { Tag(0) } else { tag };
         self.memory.set_tag(range, tag);
+        for cpu in &mut self.cpus {
+            cpu.forget_shortcuts();
+        }
     }
 
     /// The owner of the frame at `phys`; [`Tag`] 0 where there is no RAM.

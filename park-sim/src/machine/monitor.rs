@@ -157,7 +157,7 @@ impl Machine {
     }
 
     fn set_deadline(&mut self, c: usize, op: &Op, rcx: u64) {
-        let tsc = self.tsc;
+        let tsc = self.tsc();
         let cpu = &mut self.cpus[c];
         cpu.deadline = None;
         cpu.deadline_os = false;

@@ -1,7 +1,7 @@
 //! RDMSR and WRMSR: what exists, what faults, what writing does.
 
 use super::config::Vendor;
-use super::fault::{Exec, GP0, Trap};
+use super::fault::{Exec, GP0, Missing, Trap};
 use super::mc::{EIPV, LMCE_S, MCIP, RIPV};
 use super::msr::{self, MAX_MC_BANKS, num};
 use super::rules::Rule;
@@ -70,7 +70,7 @@ impl Machine {
         {
             return GP0;
         }
-        Trap::UnknownMsr(number)
+        Trap::unknown_msr(number)
     }
 
     fn defined(&self, number: u32) -> Exec<&'static msr::Def> {
@@ -88,7 +88,7 @@ impl Machine {
         }
         let cpu = &self.cpus[c];
         Ok(match number {
-            num::TSC => self.tsc,
+            num::TSC => self.tsc(),
             num::APIC_BASE => cpu.apic.base,
             num::EFER => cpu.efer,
             num::FS_BASE => cpu.seg(Seg::Fs).base,
@@ -99,7 +99,7 @@ impl Machine {
             num::MCG_CAP => return Err(GP0),
             num::PERF_GLOBAL_OVF_CTRL => 0,
             num::X2APIC_FIRST..=num::X2APIC_LAST => return self.x2apic_read(c, number),
-            num::MPERF | num::APERF => self.tsc,
+            num::MPERF | num::APERF => self.tsc(),
             _ => {
                 self.defined(number)?;
                 cpu.msr.stored(number)
@@ -120,7 +120,7 @@ impl Machine {
             return self.write_bank(c, bank, register, value);
         }
         match number {
-            num::TSC => return Err(Trap::Unsupported("writing the TSC")),
+            num::TSC => return Err(Trap::missing(Missing::TscWrite)),
             num::APIC_BASE => return self.write_apic_base(c, value),
             num::EFER => return self.write_efer(c, value),
             num::FS_BASE => self.cpus[c].segs[Seg::Fs as usize].base = value,

@@ -122,6 +122,7 @@ impl Machine {
         }
         read_msrs(r, reset, &mut cpu.msr)?;
         cpu.stores = read_stores(r)?;
+        cpu.stores_near_code = !cpu.stores.is_empty();
         read_tlb(r, &mut cpu.tlb)?;
         cpu.refresh_mode();
         cpu.attention = true;
@@ -135,7 +136,7 @@ impl Machine {
             | (u8::from(self.lost_toggle) << 1)
             | (u8::from(self.reset.is_some()) << 2)
             | (u8::from(self.stop.is_some()) << 3));
-        w.u64(if self.config.tsc_per_step == 0 { 0 } else { self.tsc });
+        w.u64(if self.config.tsc_per_step == 0 { 0 } else { self.tsc() });
         for cpu in &self.cpus {
             self.pack_cpu(cpu, &mut w, &RESET);
         }
@@ -158,7 +159,7 @@ impl Machine {
         self.stop = None;
         self.reset = None;
         if self.config.tsc_per_step != 0 {
-            self.tsc = tsc;
+            self.set_tsc(tsc);
         }
         for c in 0..self.cpus.len() {
             if self.unpack_cpu(c, &mut r, &RESET).is_none() {
@@ -203,6 +204,7 @@ impl Machine {
         self.reset = None;
         for other in others {
             let (Some(stores), Some(target)) = (read_stores(&mut r), self.cpus.get_mut(*other)) else { return false };
+            target.stores_near_code = !stores.is_empty();
             target.stores = stores;
         }
         if self.unpack_cpu(cpu, &mut r, &RESET).is_none() {

@@ -1,11 +1,12 @@
 //! Linear to physical: four- and five-level walks, permissions, accessed and dirty bits (S:4.5, S:4.6, S:4.8).
 
 use super::Machine;
+use super::access::DR7_ENABLES;
 use super::bits::{cr0, cr4, efer, flags, vector};
 use super::breach::AccessKind;
 use super::config::TlbMode;
 use super::cpu::DataPage;
-use super::fault::{Exec, GP0, Trap, fault_with};
+use super::fault::{Exec, GP0, Missing, Trap, fault_with};
 use super::memory::NO_FRAME;
 use super::rules::Rule;
 use super::tlb::{Entry, Evict, Perms};
@@ -60,7 +61,18 @@ const TYPE_UC_MINUS: u64 = 7;
 /// IA32_MTRR_DEF_TYPE.E (S:11.11.2.1).
 const MTRR_ENABLED: u64 = 1 << 11;
 
+/// The place of a page in [`super::cpu::Cpu::data`]: four of reads, four of writes.
+#[inline]
+const fn shortcut_of(linear: u64, dir: Dir) -> usize {
+    ((linear >> 12) as usize & 3) | if matches!(dir, Dir::Write) { 4 } else { 0 }
+}
+
 impl Machine {
+    /// Whether no translation outlives its access in this run.
+    pub(crate) fn translations_are_short_lived(&self) -> bool {
+        self.config.tlb == TlbMode::EvictAlways || !self.rules.on(Rule::TlbServesStale)
+    }
+
     fn page_fault(&mut self, c: usize, linear: u64, code: u32, dir: Dir) -> Trap {
         let cpu = &mut self.cpus[c];
         cpu.fault_linear = linear;
@@ -82,27 +94,38 @@ impl Machine {
         (enabled && cpu.cr0 & cr0::CD == 0 && (mtrr & 0xff == TYPE_WB || !self.features.mtrr), !enabled)
     }
 
+    /// The shortcut for an access of `size` bytes, if there is one.
+    #[inline]
+    pub(crate) fn quick(&self, c: usize, linear: u64, size: u8, dir: Dir) -> Option<DataPage> {
+        let cpu = &self.cpus[c];
+        let known = &cpu.data[shortcut_of(linear, dir)];
+        let hit = known.linear_page == linear >> 12
+            && known.generation == cpu.tlb.generation
+            && (linear & 0xfff) + u64::from(size) <= 0x1000;
+        hit.then_some(*known)
+    }
+
     /// Translates one access that does not cross a page.
     #[inline]
     pub(crate) fn translate(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Place> {
-        let cpu = &mut self.cpus[c];
-        let shortcut = ((linear >> 12) as usize & 3) | if dir == Dir::Write { 4 } else { 0 };
-        let known = &cpu.data[shortcut];
-        if known.generation == cpu.tlb.generation && known.linear_page == linear >> 12 && dir != Dir::Fetch {
-            let phys = known.phys | (linear & 0xfff);
-            return Ok(Place { phys, frame: known.frame, uncached: known.uncached, write_back: known.write_back });
+        if dir != Dir::Fetch {
+            if let Some(known) = self.quick(c, linear, 1, dir) {
+                let phys = known.phys | (linear & 0xfff);
+                return Ok(Place { phys, frame: known.frame, uncached: false, write_back: known.write_back });
+            }
         }
-        self.translate_slowly(c, linear, dir, kind, shortcut)
+        self.translate_slowly(c, linear, dir, kind)
     }
 
-    fn translate_slowly(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind, shortcut: usize) -> Exec<Place> {
+    fn translate_slowly(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Place> {
         let cpu = &mut self.cpus[c];
         if !cpu.paging() {
             let phys = linear & 0xffff_ffff;
             let (write_back, uncached) = self.cache_state(c);
             return Ok(Place { phys, frame: self.memory.frame_of(phys), uncached, write_back });
         }
-        let short_lived = self.config.tlb == TlbMode::EvictAlways || !self.rules.on(Rule::TlbServesStale);
+        let short_lived = self.translations_are_short_lived();
+        let cpu = &mut self.cpus[c];
         if short_lived {
             cpu.tlb.evict(Evict::All);
         }
@@ -120,12 +143,20 @@ impl Machine {
         let phys = entry.phys | (linear & entry.mask);
         let frame = self.memory.frame_of(phys);
         let Perms { uncached, write_back, user, .. } = entry.perms;
+        let slot = self.memory.slot(frame);
+        let allowed = self.is_allowed(c, frame);
         let cpu = &mut self.cpus[c];
-        // Rights to user pages and keyed pages change without a flush (RFLAGS.AC, IA32_PKRS).
-        if dir != Dir::Fetch && !short_lived && !user && cpu.cr4 & cr4::PKS == 0 {
-            let generation = cpu.tlb.generation;
-            cpu.data[shortcut] =
-                DataPage { linear_page: linear >> 12, generation, phys: phys & !0xfff, frame, uncached, write_back };
+        // Rights to user pages, keyed pages and the lower half under LASS change without a flush (RFLAGS.AC, IA32_PKRS).
+        let settled = !user && cpu.cr4 & (cr4::PKS | cr4::LASS) == 0 && cpu.dr[7] & DR7_ENABLES == 0;
+        if settled && dir != Dir::Fetch && allowed && !short_lived && !uncached && slot != 0 {
+            cpu.data[shortcut_of(linear, dir)] = DataPage {
+                linear_page: linear >> 12,
+                generation: cpu.tlb.generation,
+                phys: phys & !0xfff,
+                frame,
+                slot,
+                write_back,
+            };
         }
         Ok(Place { phys, frame, uncached, write_back })
     }
@@ -175,7 +206,7 @@ impl Machine {
     fn walk(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Entry> {
         let cpu = &self.cpus[c];
         if !cpu.long_mode() {
-            return Err(Trap::Unsupported("paging outside long mode"));
+            return Err(Trap::missing(Missing::Paging));
         }
         let (cr3, cr4, no_execute_enabled) = (cpu.cr3, cpu.cr4, cpu.efer & efer::NXE != 0);
         let pcid = cpu.pcid();

@@ -115,6 +115,7 @@ impl Cpu {
             msr: MsrFile::reset(),
             tlb: tlb::Tlb::new(),
             stores: store_buffer::StoreBuffer::default(),
+            stores_near_code: false,
             fetch: Default::default(),
             data: Default::default(),
             attention: true,

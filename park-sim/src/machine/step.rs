@@ -1,17 +1,18 @@
 //! One step of a CPU: what its boundary asks for, else one instruction.
 
+use super::Machine;
 use super::activity::{Activity, Outcome};
 use super::bits::flags;
 use super::breach::AccessKind;
+use super::cpu::{FetchPage, Seg};
 use super::decode::{self, DecodeError, MAX_INSTRUCTION, OpRef};
-use super::fault::{Exec, Trap, UD};
+use super::fault::{Cause, Exec, Trap, UD};
 use super::interrupt::Source;
 use super::memory::NO_FRAME;
 use super::op::Op;
 use super::paging::{Dir, Place};
 use super::rules::Rule;
 use super::trace::{TraceRecord, TraceSink, TraceWhat};
-use super::{Machine, cpu::Seg};
 
 /// DR6 bits (S:17.2.3): single step.
 const DR6_BS: u64 = 1 << 14;
@@ -49,30 +50,55 @@ impl Machine {
     #[inline]
     fn step_inner(&mut self, c: usize) -> Outcome {
         self.steps += 1;
-        self.tsc = self.tsc.wrapping_add(self.config.tsc_per_step);
         if self.cpus[c].attention {
-            if let Some(outcome) = self.boundary(c) {
-                return outcome;
-            }
+            return self.step_attentively(c);
         }
-        let result = match self.fetch(c) {
+        let done = match self.fetch(c) {
             Ok(at) => {
                 let op = self.memory.code.op(at);
                 self.run_op(c, &op)
             }
             Err(trap) => Err(trap),
         };
-        match result {
+        match done {
             Ok(()) => core::mem::replace(&mut self.outcome, Outcome::Executed),
-            Err(Trap::Fault(fault)) => {
-                // A fault on an instruction in the STI or MOV SS shadow ends the shadow.
-                self.raise(c, fault, Source::Fault)
-            }
-            Err(trap) => {
-                self.stop_unsupported(c, trap);
-                Outcome::Stopped
-            }
+            Err(trap) => self.trapped(c, trap),
         }
+    }
+
+    /// A step at a boundary that has something to look at: held events, traps, the branch tracker.
+    #[inline(never)]
+    fn step_attentively(&mut self, c: usize) -> Outcome {
+        if let Some(outcome) = self.boundary(c) {
+            return outcome;
+        }
+        let traps = self.cpus[c].rflags & (flags::TF | flags::RF);
+        let done = self.fetch(c).and_then(|at| {
+            let op = self.memory.code.op(at);
+            if self.cpus[c].wait_for_endbranch {
+                self.check_endbranch(c, op.kind)?;
+            }
+            self.run_op(c, &op)
+        });
+        match done {
+            Ok(()) => {
+                if traps != 0 {
+                    self.after_trapping(c, traps);
+                }
+                core::mem::replace(&mut self.outcome, Outcome::Executed)
+            }
+            Err(trap) => self.trapped(c, trap),
+        }
+    }
+
+    /// An instruction did not complete.
+    #[cold]
+    fn trapped(&mut self, c: usize, trap: Trap) -> Outcome {
+        if let Cause::Fault(fault) = trap.cause() {
+            return self.raise(c, fault, Source::Fault);
+        }
+        self.stop_unsupported(c, trap);
+        Outcome::Stopped
     }
 
     #[inline]
@@ -80,16 +106,8 @@ impl Machine {
         let cpu = &mut self.cpus[c];
         let wrap = if cpu.code_bits == 64 { u64::MAX } else { 0xffff_ffff };
         cpu.next_rip = cpu.rip.wrapping_add(u64::from(op.len)) & wrap;
-        let traps = cpu.rflags & (flags::TF | flags::RF);
-        if cpu.wait_for_endbranch {
-            self.check_endbranch(c, op.kind)?;
-        }
         self.execute(c, op)?;
-        let cpu = &mut self.cpus[c];
-        cpu.instructions += 1;
-        if traps != 0 {
-            self.after_trapping(c, traps);
-        }
+        self.cpus[c].instructions += 1;
         Ok(())
     }
 
@@ -151,23 +169,30 @@ impl Machine {
         let cpu = &self.cpus[c];
         let bits = cpu.code_bits;
         let linear = if bits == 64 { cpu.rip } else { self.linear_fetch(c)? };
-        let cpu = &self.cpus[c];
-        let shortcut = cpu.fetch;
+        let known = &cpu.fetch;
+        if known.linear_page == linear >> 12 && known.generation == cpu.tlb.generation && !cpu.stores_near_code {
+            if let Some(at) = self.memory.code.find(known.code, bits, (linear & 0xfff) as usize) {
+                return Ok(at);
+            }
+        }
+        self.fetch_slowly(c, linear, bits)
+    }
+
+    #[inline(never)]
+    fn fetch_slowly(&mut self, c: usize, linear: u64, bits: u8) -> Exec<OpRef> {
         let offset = (linear & 0xfff) as usize;
-        let (frame, code, page) = if shortcut.generation == cpu.tlb.generation && shortcut.linear_page == linear >> 12 {
-            (shortcut.frame, shortcut.code, shortcut.phys)
-        } else {
-            self.fetch_page(c, linear)?
-        };
+        let (frame, code, page) = self.fetch_page(c, linear)?;
         self.check_tag(c, frame, page | offset as u64, AccessKind::Fetch);
-        if !self.cpus[c].stores.is_empty() && self.cpus[c].stores.touches(frame) {
+        if self.cpus[c].stores.touches(frame) {
             // Self-modifying code sees its own stores (S:8.1.3).
             self.drain_all(c);
         }
-        if let Some(at) = self.memory.code.find(code, bits, offset) {
-            return Ok(at);
+        let near = self.cpus[c].stores.iter().any(|entry| self.memory.code.holds(entry.frame));
+        self.cpus[c].stores_near_code = near;
+        match self.memory.code.find(code, bits, offset) {
+            Some(at) => Ok(at),
+            None => self.decode_at(c, frame, linear, bits),
         }
-        self.decode_at(c, frame, linear, bits)
     }
 
     #[cold]
@@ -187,12 +212,14 @@ impl Machine {
         self.lass(c, linear, Dir::Fetch, AccessKind::Fetch)?;
         let Place { phys, frame, .. } = self.translate(c, linear, Dir::Fetch, AccessKind::Fetch)?;
         let code = self.memory.code.page_of(frame);
+        let lasts = frame != NO_FRAME && self.is_allowed(c, frame) && !self.translations_are_short_lived();
         let cpu = &mut self.cpus[c];
-        cpu.fetch.code = code;
-        cpu.fetch.linear_page = linear >> 12;
-        cpu.fetch.frame = frame;
-        cpu.fetch.phys = phys & !0xfff;
-        cpu.fetch.generation = cpu.tlb.generation;
+        cpu.fetch = FetchPage {
+            linear_page: linear >> 12,
+            generation: if lasts { cpu.tlb.generation } else { 0 },
+            code,
+            frame,
+        };
         Ok((frame, code, phys & !0xfff))
     }
 
@@ -210,6 +237,12 @@ impl Machine {
         }
         match decode::decode(bytes.get(..here).unwrap_or(&[]), bits) {
             Ok(op) => {
+                if !self.memory.code.holds(frame) {
+                    // From now on stores to this frame matter to fetches, those already buffered too.
+                    for cpu in &mut self.cpus {
+                        cpu.stores_near_code |= !cpu.stores.is_empty();
+                    }
+                }
                 let at = self.memory.code.insert(frame, bits, offset, op);
                 self.cpus[c].fetch.code = self.memory.code.page_of(frame);
                 Ok(at)

@@ -3,7 +3,7 @@
 use super::super::Machine;
 use super::super::bits::flags;
 use super::super::fault::Exec;
-use super::super::op::{Kind as K, Lock, Op};
+use super::super::op::{Kind as K, Lock, Op, Opnd};
 use super::mask;
 
 #[inline]
@@ -69,13 +69,27 @@ impl Machine {
         self.replace_flags(c, flags::STATUS, szp(result & mask(size), size));
     }
 
+    #[inline]
     pub(crate) fn binary(&mut self, c: usize, op: &Op) -> Exec<()> {
         let size = op.size;
         let b = self.get(c, op, op.src, size)?;
+        if op.dst != Opnd::Mem {
+            let a = self.get(c, op, op.dst, size)?;
+            let result = self.combine(c, op.kind, a, b, size);
+            self.set_register(c, op.dst, size, result);
+            return Ok(());
+        }
         let (location, a) = self.open(c, op, op.dst, size, op.lock())?;
-        let carry = u64::from(self.cpus[c].flag(flags::CF));
         let before = self.cpus[c].rflags;
-        let result = match op.kind {
+        let result = self.combine(c, op.kind, a, b, size);
+        self.close_or_restore(c, op, location, result, before)
+    }
+
+    /// The result of a two-operand operation, flags set.
+    #[inline]
+    fn combine(&mut self, c: usize, kind: K, a: u64, b: u64, size: u8) -> u64 {
+        let carry = u64::from(self.cpus[c].flag(flags::CF));
+        match kind {
             K::Add => self.flags_add(c, a, b, 0, size),
             K::Adc => self.flags_add(c, a, b, carry, size),
             K::Sub => self.flags_sub(c, a, b, 0, size),
@@ -89,8 +103,7 @@ impl Machine {
                 self.flags_logic(c, result, size);
                 result
             }
-        };
-        self.close_or_restore(c, op, location, result, before)
+        }
     }
 
     fn close_or_restore(&mut self, c: usize, op: &Op, location: super::Location, result: u64, before: u64) -> Exec<()> {

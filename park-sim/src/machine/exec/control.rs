@@ -5,7 +5,7 @@ use super::super::bits::{cr0, flags};
 use super::super::breach::AccessKind;
 use super::super::cpu::{Gpr, Seg, Segment};
 use super::super::descriptor::NullStack;
-use super::super::fault::{Exec, GP0, Trap};
+use super::super::fault::{Exec, GP0, Missing, Trap};
 use super::super::op::{Kind as K, Op, Opnd};
 use super::super::rules::Rule;
 use super::mask;
@@ -126,7 +126,7 @@ impl Machine {
                 let target = self.peek(c, 0, size, AccessKind::Push)?;
                 let selector = self.peek(c, u64::from(size), size, AccessKind::Push)? as u16;
                 if selector & 3 != 0 && self.cpus[c].cr0 & cr0::PE != 0 {
-                    return Err(Trap::Unsupported("return to another privilege level"));
+                    return Err(Trap::missing(Missing::PrivilegeChange));
                 }
                 let (code, target) = self.far_target(c, selector, target, size)?;
                 self.shadow_far_return(c, selector, target)?;
@@ -175,7 +175,7 @@ impl Machine {
                     return Err(GP0);
                 }
             } else {
-                return Err(Trap::Unsupported("IRET to a task"));
+                return Err(Trap::missing(Missing::TaskReturn));
             }
         }
         let target = self.peek(c, 0, size, AccessKind::Push)?;
@@ -193,7 +193,7 @@ impl Machine {
             return Ok(());
         }
         if selector & 3 != 0 || image & flags::VM != 0 {
-            return Err(Trap::Unsupported("IRET to another privilege level"));
+            return Err(Trap::missing(Missing::PrivilegeChange));
         }
         let (code, target) = self.far_target(c, selector, target, size)?;
         if self.cpus[c].code_bits == 64 {

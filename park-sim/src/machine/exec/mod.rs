@@ -12,8 +12,8 @@ mod wide;
 
 use super::Machine;
 use super::breach::AccessKind;
-use super::cpu::Gpr;
-use super::fault::{Exec, Trap, UD};
+use super::cpu::{Gpr, Seg};
+use super::fault::{Exec, Missing, Trap, UD};
 use super::op::{Kind as K, Lock, NO_REG, Op, Opnd, RIP_BASE};
 use super::paging::{Dir, Place};
 
@@ -56,6 +56,12 @@ impl Machine {
         address & mask(op.addr_size)
     }
 
+    /// The linear address of the memory operand in 64-bit code without FS or GS, unchecked: a shortcut exists for checked pages only.
+    #[inline]
+    fn quick_operand(&self, c: usize, op: &Op) -> Option<u64> {
+        (self.cpus[c].code_bits == 64 && op.seg < Seg::Fs as u8).then(|| self.effective_address(c, op))
+    }
+
     /// The linear address of the memory operand, checked for `size` bytes.
     #[inline]
     pub(crate) fn operand_linear(&self, c: usize, op: &Op, size: u8) -> Exec<u64> {
@@ -70,11 +76,14 @@ impl Machine {
             Opnd::High(n) => Ok((self.cpus[c].gpr[usize::from(n & 15)] >> 8) & 0xff),
             Opnd::Imm => Ok(op.imm & mask(size)),
             Opnd::Mem => {
+                if let Some(value) = self.quick_operand(c, op).and_then(|linear| self.quick_read(c, linear, size)) {
+                    return Ok(value);
+                }
                 let linear = self.operand_linear(c, op, size)?;
                 self.read_linear(c, linear, size, AccessKind::Read)
             }
             Opnd::Seg(n) => Ok(u64::from(self.cpus[c].segs[usize::from(n.min(5))].selector)),
-            Opnd::None | Opnd::Cr(_) | Opnd::Dr(_) => Err(Trap::Unsupported("operand")),
+            Opnd::None | Opnd::Cr(_) | Opnd::Dr(_) => Err(Trap::missing(Missing::Operand)),
         }
     }
 
@@ -90,7 +99,8 @@ impl Machine {
         };
     }
 
-    fn set_register(&mut self, c: usize, operand: Opnd, size: u8, value: u64) {
+    #[inline]
+    pub(super) fn set_register(&mut self, c: usize, operand: Opnd, size: u8, value: u64) {
         match operand {
             Opnd::Reg(n) => self.set_gpr(c, n, size, value),
             Opnd::High(n) => {
@@ -105,6 +115,11 @@ impl Machine {
     #[inline]
     pub(crate) fn put(&mut self, c: usize, op: &Op, operand: Opnd, size: u8, value: u64) -> Exec<()> {
         if operand == Opnd::Mem {
+            if let Some(linear) = self.quick_operand(c, op) {
+                if self.quick_write(c, linear, size, value & mask(size)) {
+                    return Ok(());
+                }
+            }
             let linear = self.operand_linear(c, op, size)?;
             return self.write_linear(c, linear, size, value & mask(size), AccessKind::Write);
         }
@@ -118,10 +133,20 @@ impl Machine {
         if operand != Opnd::Mem {
             return Ok((Location::Register(operand), self.get(c, op, operand, size)?));
         }
-        let linear = self.operand_linear(c, op, size)?;
         if lock == Lock::Locked {
             self.lock_drain(c);
         }
+        let known =
+            self.quick_operand(c, op).and_then(|linear| Some((linear, self.quick(c, linear, size, Dir::Write)?)));
+        if let Some((linear, known)) = known {
+            let phys = known.phys | (linear & 0xfff);
+            let value = self.memory.read_slot(known.slot, (linear & 0xfff) as usize, size);
+            let stores = &self.cpus[c].stores;
+            let value = if stores.is_empty() { value } else { stores.forward(phys, size, value) };
+            let place = Place { phys, frame: known.frame, uncached: false, write_back: known.write_back };
+            return Ok((Location::Place(place), value));
+        }
+        let linear = self.operand_linear(c, op, size)?;
         if (linear & 0xfff) + u64::from(size) > 0x1000 {
             self.lass(c, linear, Dir::Write, AccessKind::Write)?;
             self.translate(c, linear, Dir::Write, AccessKind::Write)?;
@@ -241,7 +266,7 @@ impl Machine {
             }
             K::Movs | K::Stos | K::Lods | K::Scas | K::Cmps => return self.string(c, op),
             K::Ud => return Err(UD),
-            K::Unsupported => return Err(Trap::Unsupported("instruction")),
+            K::Unsupported => return Err(Trap::missing(Missing::Instruction)),
             _ => return self.system(c, op),
         }
         let cpu = &mut self.cpus[c];

@@ -4,7 +4,7 @@ use super::super::Machine;
 use super::super::bits::{flags, vector};
 use super::super::breach::AccessKind;
 use super::super::cpu::{Gpr, Seg, Segment, Shadow};
-use super::super::fault::{Exec, GP0, Trap, fault_with};
+use super::super::fault::{Exec, GP0, Missing, Trap, fault_with};
 use super::super::op::{Kind as K, Op, Opnd};
 use super::mask;
 
@@ -129,7 +129,7 @@ impl Machine {
                 self.set_gpr(c, Gpr::Rbp as u8, size, value);
                 Ok(())
             }
-            _ => Err(Trap::Unsupported("instruction")),
+            _ => Err(Trap::missing(Missing::Instruction)),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::super::activity::{Activity, Outcome};
 use super::super::bits::{cr0, cr4, efer, flags, vector};
 use super::super::breach::AccessKind;
 use super::super::cpu::{Gpr, Seg, Shadow};
-use super::super::fault::{Exec, Fault, GP0, Trap, UD};
+use super::super::fault::{Exec, Fault, GP0, Missing, Trap, UD};
 use super::super::interrupt::Source;
 use super::super::op::{Kind as K, Op, Opnd};
 use super::super::paging::Dir;
@@ -57,7 +57,7 @@ impl Machine {
                 gpr[2] = u64::from(regs.edx);
             }
             K::Rdtsc | K::Rdtscp => {
-                let tsc = self.tsc;
+                let tsc = self.tsc();
                 if op.kind == K::Rdtscp {
                     if !self.features.rdtscp {
                         return Err(UD);
@@ -200,7 +200,7 @@ impl Machine {
                 }
                 self.cpus[c].tiles_live = false;
             }
-            _ => return Err(Trap::Unsupported("instruction")),
+            _ => return Err(Trap::missing(Missing::Instruction)),
         }
         self.finish(c)
     }

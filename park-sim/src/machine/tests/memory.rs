@@ -326,3 +326,65 @@ fn speculation_reads_tables_and_caches() {
     assert!(!m.speculate(0, 0x7000_0000_0000));
     assert_eq!(m.cpu(0).cr2, 0);
 }
+
+#[test]
+fn rights_that_change_without_a_flush_are_seen_at_once() {
+    // WP: a write went through before it was set.
+    let mut m = machine(None, MachineConfig::intel(1));
+    map(&mut m, DATA, PRESENT);
+    let old = m.cpu(0).cr0;
+    m.write_reg(0, HostReg::Cr0, old & !(1 << 16)).expect("WP=0");
+    for _ in 0..2 {
+        assert_eq!(m.store_linear(0, WINDOW, 8, 1), Ok(()));
+    }
+    m.write_reg(0, HostReg::Cr0, old).expect("WP=1");
+    assert_eq!(m.store_linear(0, WINDOW, 8, 1), Err(pf(3)));
+    // IA32_PKRS: a read went through before its key was shut.
+    let mut m = machine(None, MachineConfig::intel(1));
+    map(&mut m, DATA, PRESENT | WRITE | (2 << 59));
+    let old = m.cpu(0).cr4;
+    m.write_reg(0, HostReg::Cr4, old | (1 << 24)).expect("PKS");
+    for _ in 0..2 {
+        assert!(read(&mut m).is_ok());
+    }
+    m.write_msr(0, num::PKRS, 1 << 4).expect("PKRS");
+    assert_eq!(read(&mut m), Err(pf(0x21)));
+    // RFLAGS.AC with SMAP.
+    let mut m = machine(None, MachineConfig::intel(1));
+    for at in [PML4, PML4 + 0x1000] {
+        let entry = m.read_phys_u64(at) | USER;
+        m.write_phys(at, &entry.to_le_bytes());
+    }
+    map(&mut m, DATA, PRESENT | WRITE | USER);
+    m.cpu_mut(0).cr4 |= 1 << 21;
+    load(&mut m, |a| {
+        a.mov(rbx, WINDOW)?;
+        a.stac()?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.clac()?;
+        a.mov(r15, 1u64)?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(r15, 2u64)
+    });
+    run_to_wait(&mut m, 0);
+    assert!(in_handler(&m, 0, 14) && m.cpu(0).reg(Gpr::R15) == 1);
+    // Tags and masks.
+    let mut m = machine(None, MachineConfig::intel(1));
+    map(&mut m, DATA, PRESENT | WRITE);
+    for _ in 0..2 {
+        m.store_linear(0, WINDOW, 8, 1).expect("writable");
+    }
+    m.set_tag(PhysRange::new(DATA, 0x1000), Tag(6));
+    m.store_linear(0, WINDOW, 8, 1).expect("writable");
+    assert!(m.breaches.is_empty());
+    m.set_allowed(0, !(1 << 6));
+    m.store_linear(0, WINDOW, 8, 1).expect("writable");
+    assert_eq!(m.breaches.count(), 1);
+    // A data breakpoint set by MOV DR.
+    m.write_reg(0, HostReg::Dr(0), WINDOW).expect("DR0");
+    m.write_reg(0, HostReg::Dr(7), 0x400 | 1 | (1 << 16)).expect("DR7");
+    m.store_linear(0, WINDOW, 8, 1).expect("writable");
+    load(&mut m, |a| a.nop());
+    assert_eq!(m.step(0), Outcome::Delivered(Delivered::Vector(1)));
+}
