@@ -7,7 +7,7 @@ use park_sim::machine::Knob;
 use std::time::Duration;
 
 /// More would not fit the time that the tests have.
-const TRANSITIONS_MAX: u64 = 40_000_000;
+const TRANSITIONS_MAX: u64 = 32_000_000;
 
 #[test]
 fn every_interleaving_holds_every_property() {

@@ -2,7 +2,7 @@
 
 use super::config::{Config, Do, Faults, Time};
 use super::engine::{Before, Engine};
-use super::scene::{PARKED, stands_at};
+use super::scene::{PARKED, Scene, stands_at};
 use super::state::{Action, BAD_ENTRY, End, NO_ENTRY, Vars};
 use super::violation::Violation;
 use super::waker::{Ended, Holder, Waker, Yield};
@@ -15,6 +15,15 @@ const MACHINE_CHECK: u8 = 18;
 /// Bits of CR3 that hold an address.
 const CR3_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
+/// Whose doing a change is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mover {
+    /// The parked CPU's.
+    Cpu,
+    /// Anybody else's.
+    Other,
+}
+
 impl Engine<'_> {
     /// After each move.
     pub(crate) fn check(&mut self, next: &mut Vars, action: Action, before: &Before) -> Result<(), Violation> {
@@ -24,25 +33,29 @@ impl Engine<'_> {
         if self.scene.machine.was_reset().is_some() && next.memory.end != End::Shutdown {
             return Err(Violation::Reset(self.scene.machine.was_reset()));
         }
-        let by_cpu = matches!(action, Action::Cpu) || action == Action::Drain(PARKED as u8);
-        self.check_doorbell(next, by_cpu, before)?;
+        let mover = match action {
+            Action::Cpu => Mover::Cpu,
+            Action::Drain(cpu) if usize::from(cpu) == PARKED => Mover::Cpu,
+            _ => Mover::Other,
+        };
+        self.check_doorbell(next, mover, before)?;
         self.check_stage(next, before)?;
         if action == Action::Cpu {
             self.check_entry(next, before)?;
         }
-        let entry = Some(next.memory.claimed).filter(|entry| *entry != NO_ENTRY);
-        let allowed = self.scene.allowed(next.memory.home, entry);
+        let allowed = Scene::allowed(&next.memory);
         if self.scene.machine.cpu(PARKED).allowed_tags != allowed {
             self.scene.machine.set_allowed(PARKED, allowed);
         }
         Ok(())
     }
 
-    fn check_doorbell(&self, next: &mut Vars, by_cpu: bool, before: &Before) -> Result<(), Violation> {
+    fn check_doorbell(&self, next: &mut Vars, mover: Mover, before: &Before) -> Result<(), Violation> {
         let (old, new) = (before.doorbell, Doorbell(self.word(bay::DOORBELL)));
         if old == new {
             return Ok(());
         }
+        let by_cpu = mover == Mover::Cpu;
         let right = match (old.phase(), new.phase()) {
             (Some(Phase::Rung), Some(Phase::Claimed)) => {
                 by_cpu && new == old.with_phase(Phase::Claimed) && matches!(old.0 as u8, 1..=5)

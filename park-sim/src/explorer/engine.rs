@@ -41,6 +41,13 @@ pub(crate) struct Before {
     pub(crate) rip: u64,
 }
 
+/// Whether a holder that waits may see time pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Clock {
+    MovesOn,
+    Stands,
+}
+
 /// IA32_MCG_STATUS.MCIP (Intel SDM vol. 3, "IA32_MCG_STATUS").
 const MCIP: u64 = 1 << 2;
 
@@ -147,10 +154,11 @@ impl<'c> Engine<'c> {
                 out.push(Action::Drain(cpu as u8));
             }
         }
-        let blocked = !cpu_moves && !drains;
+        let moves_on = self.config.time == Time::Hasty || !(cpu_moves || drains);
+        let clock = if moves_on { Clock::MovesOn } else { Clock::Stands };
         let mut holders_rest = true;
         for holder in Holder::BOTH {
-            holders_rest &= !self.holder_moves(vars, holder, blocked, out);
+            holders_rest &= !self.holder_moves(vars, holder, clock, out);
         }
         let rests = holders_rest && !drains && (!cpu_moves || self.polls());
         if self.config.mortality == Mortality::MayDie && !self.wakers.value(vars.wakers[0]).dead {
@@ -176,7 +184,7 @@ impl<'c> Engine<'c> {
         quiet && self.word(bay::STAGE) == Stage::Waiting as u64
     }
 
-    fn holder_moves(&self, vars: &Vars, holder: Holder, blocked: bool, out: &mut Vec<Action>) -> bool {
+    fn holder_moves(&self, vars: &Vars, holder: Holder, clock: Clock, out: &mut Vec<Action>) -> bool {
         let waker = self.wakers.value(vars.wakers[holder as usize]);
         if waker.is_over() {
             return false;
@@ -193,8 +201,7 @@ impl<'c> Engine<'c> {
             }
         }
         out.push(Action::Access(holder as u8));
-        let time = self.config.time == Time::Hasty || blocked;
-        if time && matches!(waker.next, Step::Wait { .. }) && waker.clone().tick() {
+        if clock == Clock::MovesOn && matches!(waker.next, Step::Wait { .. }) && waker.clone().tick() {
             out.push(Action::Tick(holder as u8));
         }
         true
@@ -259,9 +266,7 @@ impl<'c> Engine<'c> {
         let machine = &mut self.scene.machine;
         match machine.step(PARKED) {
             Outcome::Executed => {
-                if self.coverage.executed(before.rip) {
-                    next.memory.flushed = true;
-                }
+                next.memory.flushed |= self.coverage.executed(before.rip);
             }
             Outcome::Stopped => return Err(Violation::Unsupported(format!("{:?}", machine.stopped()))),
             Outcome::Delivered(Delivered::Init) => next.memory.end = End::Taken,

@@ -2,10 +2,10 @@
 
 use core::hash::{Hash, Hasher};
 
-/// Odd multipliers of the two lanes (the fractional digits of the golden ratio, and of pi).
-const LANES: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x243f_6a88_85a3_08d3 | 1];
+/// Odd constants (the fractional digits of the golden ratio, of pi, of e and of the square root of two).
+const SALT: [u64; 4] = [0x9e37_79b9_7f4a_7c15, 0x243f_6a88_85a3_08d3, 0xb7e1_5162_8aed_2a6b, 0x6a09_e667_f3bc_c909];
 
-/// A hasher with 128 bits of result: two lanes of folded multiplication over the same words.
+/// A hasher with 128 bits of result: two lanes, each a chain of folded multiplications over the same pairs of words.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hash128([u64; 2]);
 
@@ -16,34 +16,42 @@ fn fold(a: u64, b: u64) -> u64 {
 
 impl Hash128 {
     pub(crate) const fn new() -> Self {
-        Self([LANES[1], LANES[0]])
+        Self([SALT[1], SALT[2]])
     }
 
-    fn word(&mut self, word: u64) {
+    #[inline]
+    fn pair(&mut self, first: u64, second: u64) {
         let [a, b] = self.0;
         self.0 = [
-            fold(a ^ word, LANES[0]).wrapping_add(b),
-            fold(b ^ word.rotate_left(32), LANES[1]).wrapping_add(a.rotate_left(29)),
+            fold(first ^ a ^ SALT[0], second ^ a.rotate_left(32) ^ SALT[1]),
+            fold(first ^ SALT[2], second ^ b ^ SALT[3]) ^ b.rotate_left(23),
         ];
     }
 
+    #[inline]
+    fn word(&mut self, word: u64) {
+        self.pair(word, SALT[0]);
+    }
+
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.word(u64::from_le_bytes(*word));
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        for pair in pairs {
+            let both = u128::from_le_bytes(*pair);
+            self.pair(both as u64, (both >> 64) as u64);
         }
-        let mut last = [0; 8];
+        let mut last = [0; 16];
         if let Some(to) = last.get_mut(..rest.len()) {
             to.copy_from_slice(rest);
         }
-        self.word(u64::from_le_bytes(last));
+        let both = u128::from_le_bytes(last);
+        self.pair(both as u64, (both >> 64) as u64);
         self.word(bytes.len() as u64);
     }
 
     /// The result; never 0, which stands for an empty slot.
     pub(crate) fn end(mut self) -> u128 {
-        self.word(LANES[0]);
-        self.word(LANES[1]);
+        self.word(SALT[2]);
+        self.word(SALT[3]);
         let [a, b] = self.0;
         (u128::from(a) << 64 | u128::from(b)).max(1)
     }

@@ -36,8 +36,9 @@ pub use trace::{Trace, replay};
 pub use violation::Violation;
 
 use crate::world::WorldError;
+use core::time::Duration;
 use engine::Engine;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use trace::Planted;
 
 /// What an exploration came to.

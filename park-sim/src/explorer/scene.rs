@@ -1,7 +1,7 @@
 //! The stage of an exploration: a machine with two kernels, a lot and a parked CPU, as real code left it.
 
 use super::config::{ApicState, Config, Do, ENTRIES, Start};
-use super::state::BAD_ENTRY;
+use super::state::{BAD_ENTRY, Memory, NO_ENTRY};
 use crate::machine::{Activity, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
 use crate::world::{DEFAULT_LOT, FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
 use crate::world::{KERNEL_LEN, WorldError, allow};
@@ -157,12 +157,12 @@ impl Scene {
 
     /// What the CPU may touch: always the lot, and the memory of the kernel whose entry it has claimed, or that it
     /// comes from.
-    pub(crate) fn allowed(&self, home: bool, claimed: Option<u8>) -> u64 {
-        let kernel = match claimed {
-            Some(entry) if usize::from(entry) < ENTRIES / 2 || entry == BAD_ENTRY => allow(&[TAG_OLD]),
-            Some(_) => allow(&[TAG_NEW]),
-            None if home => 0,
-            None => allow(&[TAG_OLD]),
+    pub(crate) fn allowed(memory: &Memory) -> u64 {
+        let kernel = match memory.claimed {
+            NO_ENTRY if memory.home => 0,
+            NO_ENTRY | BAD_ENTRY => allow(&[TAG_OLD]),
+            entry if usize::from(entry) < ENTRIES / 2 => allow(&[TAG_OLD]),
+            _ => allow(&[TAG_NEW]),
         };
         allow(&[TAG_LOT]) | kernel
     }

@@ -55,6 +55,8 @@ struct Search {
     rests: Vec<u32>,
     visited: Visited,
     next: Layer,
+    /// False once the search has given up.
+    complete: bool,
 }
 
 /// Explores everything that can follow from `first`, the state that the engine's machine holds.
@@ -65,12 +67,12 @@ pub(crate) fn search(engine: &mut Engine<'_>, first: Vars) -> Found {
         rests: Vec::new(),
         visited: Visited::new(),
         next: Layer::default(),
+        complete: true,
     };
     search.visited.enter(engine.keys.key(&mut engine.scene, &first), 0);
     search.push(engine, 0, first);
     let mut moves = Vec::new();
     let mut layer = Layer::default();
-    let mut complete = true;
     while !search.next.items.is_empty() {
         core::mem::swap(&mut layer, &mut search.next);
         search.next.items.clear();
@@ -83,24 +85,24 @@ pub(crate) fn search(engine: &mut Engine<'_>, first: Vars) -> Found {
             if engine.moves(&vars, &mut moves) {
                 search.rests.push(number);
                 if let Err(violation) = engine.check_rest(&vars) {
-                    return search.end(engine, Some((violation, number, None)), complete);
+                    return search.end(engine, Some((violation, number, None)));
                 }
             }
             for action in &moves {
                 if let Err((violation, chosen)) = search.branch(engine, number, &vars, image, *action, &before) {
                     let last = PathStep { action: *action, chosen };
-                    return search.end(engine, Some((violation, number, Some(last))), complete);
+                    return search.end(engine, Some((violation, number, Some(last))));
                 }
             }
         }
         if search.nodes.len() as u64 > u64::from(engine.config.states_max) {
-            complete = false;
+            search.complete = false;
             break;
         }
     }
-    let stuck = if complete { search.stuck() } else { None };
+    let stuck = if search.complete { search.stuck() } else { None };
     let violation = stuck.map(|number| (Violation::Livelock, number, None));
-    search.end(engine, violation, complete)
+    search.end(engine, violation)
 }
 
 impl Search {
@@ -180,11 +182,11 @@ impl Search {
         path
     }
 
-    fn end(&self, engine: &Engine<'_>, violation: Option<(Violation, u32, Option<PathStep>)>, complete: bool) -> Found {
+    fn end(&self, engine: &Engine<'_>, violation: Option<(Violation, u32, Option<PathStep>)>) -> Found {
         Found {
             states: self.nodes.len() as u32,
             transitions: self.edges.len() as u64,
-            complete,
+            complete: self.complete,
             rests: self.rests.len() as u32,
             violation: violation.map(|(violation, at, last)| {
                 let mut path = self.path(engine, at);

@@ -36,7 +36,6 @@ impl Holder {
 
 /// The operation under way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(clippy::large_enum_variant, reason = "the value is interned: few exist")]
 enum Op {
     None,
     AwaitArrival(AwaitArrival),
@@ -57,6 +56,12 @@ pub(crate) enum Yield {
     Nothing,
     Held(Held),
     TakeOver(TakeOver),
+}
+
+/// What one step of an operation came to.
+enum Ran {
+    Going(Step<()>),
+    Over(Result<Yield, Error>),
 }
 
 /// An operation that ended, and how.
@@ -193,27 +198,24 @@ impl Waker {
 
     /// Runs one step of the operation; its result if that was its end.
     fn step_op(&mut self, reply: Reply) -> Option<Result<Yield, Error>> {
-        fn run<O: Operation>(
-            op: &mut O,
-            reply: Reply,
-            now: Ticks,
-            output: impl FnOnce(O::Output) -> Yield,
-        ) -> Result<Step<()>, Result<Yield, Error>> {
+        fn run<O: Operation>(op: &mut O, reply: Reply, now: Ticks, output: impl FnOnce(O::Output) -> Yield) -> Ran {
             match op.next(reply, now) {
-                Step::Done(result) => Err(result.map(output)),
-                Step::Load { offset } => Ok(Step::Load { offset }),
-                Step::Store { offset, value } => Ok(Step::Store { offset, value }),
-                Step::CompareExchange { offset, current, new } => Ok(Step::CompareExchange { offset, current, new }),
-                Step::SendNmi(target) => Ok(Step::SendNmi(target)),
-                Step::SendInit(target) => Ok(Step::SendInit(target)),
-                Step::SendStartup { target, vector } => Ok(Step::SendStartup { target, vector }),
-                Step::Summon { target, bay_index } => Ok(Step::Summon { target, bay_index }),
-                Step::Wait { until } => Ok(Step::Wait { until }),
+                Step::Done(result) => Ran::Over(result.map(output)),
+                Step::Load { offset } => Ran::Going(Step::Load { offset }),
+                Step::Store { offset, value } => Ran::Going(Step::Store { offset, value }),
+                Step::CompareExchange { offset, current, new } => {
+                    Ran::Going(Step::CompareExchange { offset, current, new })
+                }
+                Step::SendNmi(target) => Ran::Going(Step::SendNmi(target)),
+                Step::SendInit(target) => Ran::Going(Step::SendInit(target)),
+                Step::SendStartup { target, vector } => Ran::Going(Step::SendStartup { target, vector }),
+                Step::Summon { target, bay_index } => Ran::Going(Step::Summon { target, bay_index }),
+                Step::Wait { until } => Ran::Going(Step::Wait { until }),
             }
         }
         let now = self.now;
         let step = match &mut self.op {
-            Op::None => Ok(Step::Done(())),
+            Op::None => Ran::Going(Step::Done(())),
             Op::AwaitArrival(op) => run(op, reply, now, |_| Yield::Nothing),
             Op::Confirm(op) => run(op, reply, now, |_| Yield::Nothing),
             Op::Wake(op) => run(op, reply, now, |_| Yield::Nothing),
@@ -226,11 +228,11 @@ impl Waker {
             Op::Seize(op) => run(op, reply, now, Yield::TakeOver),
         };
         match step {
-            Ok(step) => {
+            Ran::Going(step) => {
                 self.next = step;
                 None
             }
-            Err(result) => Some(result),
+            Ran::Over(result) => Some(result),
         }
     }
 }
