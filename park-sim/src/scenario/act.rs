@@ -131,13 +131,14 @@ impl Run<'_> {
             From::Nmi => Some(HandlerKind::Nmi),
             From::Mc => Some(HandlerKind::Mc),
         };
-        if let Some(kind) = kind {
-            self.world.interrupt(cpu, kind).map_err(|error| self.world_error(error))?;
-        }
         let mut reserved = None;
         let mut result = self.world.reserve(boss, &request);
         if let Ok(bay) = result {
             reserved = Some(bay.index());
+            // Not before: while the boss reserves, the CPU would leave its handler again.
+            if let Some(kind) = kind {
+                self.world.interrupt(cpu, kind).map_err(|error| self.world_error(error))?;
+            }
             result = self.world.begin_arrival(cpu, bay, request.steps.clone()).map(|()| bay);
         }
         if let Ok(bay) = result {
