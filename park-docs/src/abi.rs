@@ -1,8 +1,10 @@
 //! `docs/abi.md`: the lot, for a reader who writes C.
 
 use crate::{head, row};
-use park_core::lot::{BayState, Command, Doorbell, Layout, LeaseState, OwnerState, Phase, Stage, WaitFlags, bay, header, layout};
 use park_core::Mechanism;
+use park_core::lot::{
+    BayState, Command, Doorbell, Layout, LeaseState, OwnerState, Phase, Stage, WaitFlags, bay, header, layout,
+};
 
 pub(crate) fn page() -> String {
     let mut text = String::from(
@@ -137,7 +139,12 @@ const BAY: &[(u64, u64, &str, &str)] = &[
     (bay::LAPS, 8, "laps of the wait loop (31:0), TSC >> 32 of the last machine check (63:32)", "parked CPU"),
     (bay::MCG_STATUS, 8, "IA32_MCG_STATUS as the last machine check found it", "parked CPU"),
     (bay::FAULT_RIP, 8, "fault record: RIP", "parked CPU"),
-    (bay::FAULT, 8, "fault record: error code (31:0), vector (39:32), machine checks in a row (47:40), valid (48)", "parked CPU"),
+    (
+        bay::FAULT,
+        8,
+        "fault record: error code (31:0), vector (39:32), machine checks in a row (47:40), valid (48)",
+        "parked CPU",
+    ),
     (bay::TSS, bay::TSS_LEN, "task-state segment: IST 1 NMI, IST 2 #MC, IST 3 all else", "builder"),
     (bay::GDT, bay::GDT_LEN, "GDT: null, 64-bit code (08h), TSS (10h)", "builder; arrival sets the busy bit"),
     (bay::NMI_STACK_TOP - bay::STACK_LEN, bay::STACK_LEN, "NMI stack", "parked CPU"),
@@ -162,17 +169,24 @@ fn words() -> String {
         items.into_iter().map(|(number, name)| format!("{number} = {name}")).collect::<Vec<_>>().join(", ")
     };
     let commands = list(Command::ALL.map(|command| (command.raw(), format!("{command:?}"))).to_vec());
-    let phases = list([Phase::Quiet, Phase::Rung, Phase::Claimed].map(|phase| (phase as u8, format!("{phase:?}"))).to_vec());
+    let phases =
+        list([Phase::Quiet, Phase::Rung, Phase::Claimed].map(|phase| (phase as u8, format!("{phase:?}"))).to_vec());
     let stages = list(
         [Stage::Out, Stage::Arriving, Stage::Waiting, Stage::Leaving, Stage::Faulted, Stage::LeavingByMailbox]
             .map(|stage| (stage as u8, format!("{stage:?}")))
             .to_vec(),
     );
     let owners = list(
-        [OwnerState::Free, OwnerState::Reserved, OwnerState::Quarantined].map(|state| (state as u8, format!("{state:?}"))).to_vec(),
+        [OwnerState::Free, OwnerState::Reserved, OwnerState::Quarantined]
+            .map(|state| (state as u8, format!("{state:?}")))
+            .to_vec(),
     );
     let mechanisms = list(Mechanism::ALL.map(|mechanism| (mechanism.raw(), mechanism.name().to_owned())).to_vec());
-    let flags = WaitFlags::all().iter_names().map(|(name, flag)| format!("{:X}h = {name}", flag.bits())).collect::<Vec<_>>().join(", ");
+    let flags = WaitFlags::all()
+        .iter_names()
+        .map(|(name, flag)| format!("{:X}h = {name}", flag.bits()))
+        .collect::<Vec<_>>()
+        .join(", ");
     let parked = BayState::Parked;
     format!(
         "

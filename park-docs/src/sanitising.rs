@@ -24,7 +24,12 @@ and the harm shows; *power only* and *not modelled* steps carry their source ins
         text.push_str(&format!("## {title}\n\n"));
         text.push_str(&head(&["step", "kind", "why", "source"]));
         for step in steps {
-            text.push_str(&row([step.id.to_string(), kind(step).to_owned(), step.why.to_owned(), step.source.to_owned()]));
+            text.push_str(&row([
+                step.id.to_string(),
+                kind(step).to_owned(),
+                step.why.to_owned(),
+                step.source.to_owned(),
+            ]));
         }
         text.push('\n');
     }

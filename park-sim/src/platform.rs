@@ -24,7 +24,7 @@ pub struct OnCpu<'m> {
 
 impl OnCpu<'_> {
     fn word(&self, offset: u64) -> Result<u64, PlatformError> {
-        if offset % 8 != 0 || offset.checked_add(8).is_none_or(|end| end > self.lot.len) {
+        if !offset.is_multiple_of(8) || offset.checked_add(8).is_none_or(|end| end > self.lot.len) {
             return Err(PlatformError::OutOfBounds { offset });
         }
         Ok(self.lot.start + offset)
@@ -173,7 +173,7 @@ impl LotMemory for Loader<'_> {
     }
 
     fn load(&mut self, offset: u64) -> Result<u64, PlatformError> {
-        if offset % 8 != 0 || offset.checked_add(8).is_none_or(|end| end > self.range.len) {
+        if !offset.is_multiple_of(8) || offset.checked_add(8).is_none_or(|end| end > self.range.len) {
             return Err(PlatformError::OutOfBounds { offset });
         }
         Ok(self.machine.read_phys_u64(self.range.start + offset))

@@ -45,7 +45,8 @@ pub fn build<M: LotMemory + ?Sized>(memory: &mut M, parameters: &LotParameters) 
     if let Some(page) = mailbox {
         let apart = page.0.checked_add(PAGE_SIZE).is_some_and(|end| end <= phys.0) || page.0 >= phys.0 + len;
         if !page.is_aligned(PAGE_SIZE) || page.0 >= LOT_LIMIT || !apart {
-            return Err(Error::new(ErrorKind::InvalidAddress, "the mailbox is a page below 4 GiB outside the lot").found(page.0));
+            return Err(Error::new(ErrorKind::InvalidAddress, "the mailbox is a page below 4 GiB outside the lot")
+                .found(page.0));
         }
     }
     if memory.len() < len {
@@ -125,13 +126,14 @@ fn write_tables<M: LotMemory + ?Sized>(memory: &mut M, parameters: &LotParameter
     for mapping in &pages(parameters) {
         tables.map(departure4, mapping)?;
     }
-    Ok(Roots {
-        lot: [tables.cr3(lot4), tables.cr3(lot5)],
-        departure: [tables.cr3(departure4), tables.cr3(departure5)],
-    })
+    Ok(Roots { lot: [tables.cr3(lot4), tables.cr3(lot5)], departure: [tables.cr3(departure4), tables.cr3(departure5)] })
 }
 
-fn write_idts<M: LotMemory + ?Sized>(memory: &mut M, parameters: &LotParameters, labels: &BayLabels) -> Result<(), Error> {
+fn write_idts<M: LotMemory + ?Sized>(
+    memory: &mut M,
+    parameters: &LotParameters,
+    labels: &BayLabels,
+) -> Result<(), Error> {
     let base = parameters.layout.tables_offset();
     for word in (base..base + PAGE_SIZE).step_by(8) {
         memory.store(word, 0)?;
@@ -198,7 +200,12 @@ const fn task_descriptor(base: u64) -> [u64; 2] {
     [limit | (base & 0xff_ffff) << 16 | AVAILABLE_TSS << 40 | (base >> 24 & 0xff) << 56, base >> 32]
 }
 
-fn write_header<M: LotMemory + ?Sized>(memory: &mut M, parameters: &LotParameters, labels: &BayLabels, roots: &Roots) -> Result<(), Error> {
+fn write_header<M: LotMemory + ?Sized>(
+    memory: &mut M,
+    parameters: &LotParameters,
+    labels: &BayLabels,
+    roots: &Roots,
+) -> Result<(), Error> {
     let LotParameters { phys, layout, lot_id, encryption_mask, mailbox } = *parameters;
     let pair = |low: u64, high: u64| low | high << 32;
     let ro_compat = if mailbox.is_some() { RoCompat::MAILBOX } else { RoCompat::empty() };

@@ -87,7 +87,13 @@ impl<'m, M: LotMemory + ?Sized> PageTables<'m, M> {
     ///
     /// # Errors
     /// [`ErrorKind::Platform`] if the memory is smaller.
-    pub fn new(memory: &'m mut M, offset: u64, phys: PhysAddr, pages: u64, encryption_mask: u64) -> Result<Self, Error> {
+    pub fn new(
+        memory: &'m mut M,
+        offset: u64,
+        phys: PhysAddr,
+        pages: u64,
+        encryption_mask: u64,
+    ) -> Result<Self, Error> {
         for word in (offset..offset + pages * PAGE_SIZE).step_by(8) {
             memory.store(word, 0)?;
         }
@@ -100,7 +106,9 @@ impl<'m, M: LotMemory + ?Sized> PageTables<'m, M> {
     /// [`ErrorKind::InvalidAddress`] if the region is used up.
     pub fn table(&mut self) -> Result<Table, Error> {
         if self.used == self.pages {
-            return Err(Error::new(ErrorKind::InvalidAddress, "the region for page tables is too small").found(self.pages));
+            return Err(
+                Error::new(ErrorKind::InvalidAddress, "the region for page tables is too small").found(self.pages)
+            );
         }
         self.used += 1;
         Ok(Table(self.offset + (self.used - 1) * PAGE_SIZE))
@@ -145,7 +153,8 @@ impl<'m, M: LotMemory + ?Sized> PageTables<'m, M> {
         for done in (0..mapping.len).step_by(LARGE_PAGE_SIZE as usize) {
             let linear = mapping.linear + done;
             let table = self.walk(pml4, linear, 2)?;
-            let entry = (mapping.phys.0 + done) | self.encryption_mask | PRESENT | ACCESSED | LARGE | mapping.permission.bits();
+            let entry =
+                (mapping.phys.0 + done) | self.encryption_mask | PRESENT | ACCESSED | LARGE | mapping.permission.bits();
             self.memory.store(slot(table, linear, 21), entry)?;
         }
         Ok(())
@@ -182,7 +191,9 @@ const fn slot(table: Table, linear: u64, shift: u32) -> u64 {
 
 fn check(mapping: &Mapping, page: u64) -> Result<(), Error> {
     if (mapping.linear | mapping.phys.0 | mapping.len) % page != 0 {
-        return Err(Error::new(ErrorKind::InvalidAddress, "a mapping is not a multiple of its page size").found(mapping.linear));
+        return Err(
+            Error::new(ErrorKind::InvalidAddress, "a mapping is not a multiple of its page size").found(mapping.linear)
+        );
     }
     if mapping.linear.checked_add(mapping.len).is_none() && mapping.linear.wrapping_add(mapping.len) != 0 {
         return Err(Error::new(ErrorKind::InvalidAddress, "a mapping wraps").found(mapping.linear));

@@ -35,7 +35,9 @@ impl Layout {
             return Err(Error::new(ErrorKind::NotSupported, "a lot has 1 to 8192 bays").found(bay_count as u64));
         }
         if monitor_line_len > PAGE_SIZE {
-            return Err(Error::new(ErrorKind::NotSupported, "the monitor line is wider than a page").found(monitor_line_len));
+            return Err(
+                Error::new(ErrorKind::NotSupported, "the monitor line is wider than a page").found(monitor_line_len)
+            );
         }
         let wide = monitor_line_len.next_power_of_two();
         let bay_stride = if wide > bay::LEN { wide } else { bay::LEN };

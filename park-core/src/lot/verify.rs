@@ -79,7 +79,11 @@ pub fn verify<M: LotMemory + ?Sized>(memory: &mut M, at: PhysAddr) -> Result<Lot
     let (incompat, bay_count) = halves(memory.load(header::INCOMPAT_BAYS)?);
     let unknown = incompat & !super::Incompat::all().bits();
     if unknown != 0 {
-        return Err(bad("the lot has features that this version must not touch", header::INCOMPAT_BAYS, unknown.into()));
+        return Err(bad(
+            "the lot has features that this version must not touch",
+            header::INCOMPAT_BAYS,
+            unknown.into(),
+        ));
     }
     let header = decode(memory, bay_count)?;
     if header.self_phys != at {
@@ -182,7 +186,11 @@ fn check_shape(header: &Header, mapped_len: u64) -> Result<(), Error> {
     if u64::from(header.code_offset) != header::CODE_OFFSET || code_end > u64::from(header.tables_offset) {
         return bad("the bay code overlaps something", header::CODE, header.code_offset.into());
     }
-    if tables_end > header.bay_offset || header.code_len % 8 != 0 || header.tables_len % 8 != 0 || header.tables_offset % 8 != 0 {
+    if tables_end > header.bay_offset
+        || header.code_len % 8 != 0
+        || header.tables_len % 8 != 0
+        || header.tables_offset % 8 != 0
+    {
         return bad("the tables overlap something", header::TABLES, header.tables_offset.into());
     }
     if !header.bay_stride.is_power_of_two() || header.bay_stride < bay::LEN || header.bay_stride > PAGE_SIZE {

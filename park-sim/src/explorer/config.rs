@@ -99,9 +99,6 @@ pub struct Config {
     pub flags: WaitFlags,
     /// EAX of MWAIT.
     pub mwait_hint: u32,
-    /// Bytes of the largest monitor line (CPUID.5 EBX); the smallest is 64. Where they differ, a store near the doorbell
-    /// may end MWAIT (knob `near-store-wakes`).
-    pub monitor_line_max: u32,
     /// Page-table depth of all roots.
     pub levels: PagingLevels,
     /// Where the CPU begins.
@@ -146,7 +143,6 @@ impl Config {
             mechanism,
             flags: WaitFlags::empty(),
             mwait_hint: 0,
-            monitor_line_max: 64,
             levels: PagingLevels::Four,
             start: Start::Wait,
             steps: Vec::new(),

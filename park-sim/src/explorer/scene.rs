@@ -204,7 +204,6 @@ fn machine_config(config: &Config) -> MachineConfig {
         Vendor::Intel => MachineConfig::intel(CPUS),
         Vendor::Amd => MachineConfig::amd(CPUS),
     };
-    machine.cpuid = machine.cpuid.with(CPUID_MONITOR, 0, |regs| regs.ebx = config.monitor_line_max);
     machine.store_buffer_depth = config.store_buffer_depth;
     machine.tlb = config.tlb;
     // The time-stamp counter stands still: bay code reads bits 63:32 only, an epoch of a second or two.
@@ -236,9 +235,6 @@ fn bytes_of(machine: &Machine, range: PhysRange) -> Vec<u8> {
     machine.read_phys(range.start, &mut bytes);
     bytes
 }
-
-/// CPUID leaf of MONITOR and MWAIT.
-const CPUID_MONITOR: u32 = 5;
 
 /// Whether a holder of this configuration rings with this entry.
 fn takes(config: &Config, number: u8) -> bool {

@@ -40,6 +40,7 @@ pub const EXCLUDED_KNOBS: &[Excluded<Knob>] = &[
         Knob::Gif0Monitor,
         "only CLGI with MONITOR consults it, which no vendor's orders ask for: it loses wakes, as a test of its own shows",
     ),
+    excluded(Knob::NearStoreWakes, "nobody but the waiting CPU itself writes next to its doorbell"),
     excluded(Knob::BlockedNmiMwait, "the way in and every handler unblock NMIs before the CPU waits"),
     excluded(Knob::MaskedIntrMwait, NOT_USED),
     excluded(Knob::DmaWakesDeep, NOT_USED),
@@ -89,7 +90,6 @@ pub fn configurations() -> Vec<Config> {
         hlt("hlt-wake").events(2, &[Nmi, MachineCheck]),
         hlt("hlt-wake-smi-init").events(1, &[Smi, Init]),
         mwait("mwait-wake").events(1, &[Nmi, MachineCheck, Smi, Init, FalseWake]),
-        Config { monitor_line_max: 128, ..mwait("mwait-near") }.events(1, &[FalseWake]),
         Config { mwait_hint: 0x20, ..mwait("mwait-deep") }.events(1, &[Nmi]),
         clgi("clgi-wake").events(2, &[Nmi, MachineCheck, Smi, Init]),
         // No vendor's orders wait so: a store may be lost, and no NMI comes. Without those two it is right.

@@ -114,7 +114,7 @@ impl Machine {
             return Ok(());
         }
         let ssp = self.cpus[c].ssp;
-        if ssp % 8 != 0 {
+        if !ssp.is_multiple_of(8) {
             return Err(fault_with(vector::CP, FAR_RET));
         }
         let old = self.read_linear(c, ssp, 8, AccessKind::Push)?;

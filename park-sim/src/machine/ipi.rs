@@ -23,7 +23,7 @@ const BUSY_POLLS: u8 = 3;
 impl Machine {
     /// A 32-bit read in the APIC page.
     pub(crate) fn apic_mmio_read(&mut self, c: usize, phys: u64, size: u8) -> Exec<u64> {
-        if size != 4 || phys % 16 != 0 {
+        if size != 4 || !phys.is_multiple_of(16) {
             return Err(Trap::missing(Missing::ApicAccess));
         }
         let register = ((phys & 0xfff) >> 4) as u32;
@@ -47,7 +47,7 @@ impl Machine {
 
     /// A 32-bit write in the APIC page. The page is uncached: earlier stores are already visible.
     pub(crate) fn apic_mmio_write(&mut self, c: usize, phys: u64, size: u8, value: u32) -> Exec<()> {
-        if size != 4 || phys % 16 != 0 {
+        if size != 4 || !phys.is_multiple_of(16) {
             return Err(Trap::missing(Missing::ApicAccess));
         }
         let register = ((phys & 0xfff) >> 4) as u32;

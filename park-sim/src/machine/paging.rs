@@ -108,11 +108,11 @@ impl Machine {
     /// Translates one access that does not cross a page.
     #[inline]
     pub(crate) fn translate(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Place> {
-        if dir != Dir::Fetch {
-            if let Some(known) = self.quick(c, linear, 1, dir) {
-                let phys = known.phys | (linear & 0xfff);
-                return Ok(Place { phys, frame: known.frame, uncached: false, write_back: known.write_back });
-            }
+        if dir != Dir::Fetch
+            && let Some(known) = self.quick(c, linear, 1, dir)
+        {
+            let phys = known.phys | (linear & 0xfff);
+            return Ok(Place { phys, frame: known.frame, uncached: false, write_back: known.write_back });
         }
         self.translate_slowly(c, linear, dir, kind)
     }

@@ -170,10 +170,12 @@ impl Machine {
         let bits = cpu.code_bits;
         let linear = if bits == 64 { cpu.rip } else { self.linear_fetch(c)? };
         let known = &cpu.fetch;
-        if known.linear_page == linear >> 12 && known.generation == cpu.tlb.generation && !cpu.stores_near_code {
-            if let Some(at) = self.memory.code.find(known.code, bits, (linear & 0xfff) as usize) {
-                return Ok(at);
-            }
+        if known.linear_page == linear >> 12
+            && known.generation == cpu.tlb.generation
+            && !cpu.stores_near_code
+            && let Some(at) = self.memory.code.find(known.code, bits, (linear & 0xfff) as usize)
+        {
+            return Ok(at);
         }
         self.fetch_slowly(c, linear, bits)
     }
@@ -228,12 +230,11 @@ impl Machine {
         let offset = (linear & 0xfff) as usize;
         let mut bytes = [0xff; MAX_INSTRUCTION];
         let here = (4096 - offset).min(MAX_INSTRUCTION);
-        if frame != NO_FRAME {
-            if let (Some(to), Some(from)) =
+        if frame != NO_FRAME
+            && let (Some(to), Some(from)) =
                 (bytes.get_mut(..here), self.memory.frame_bytes(frame).get(offset..offset + here))
-            {
-                to.copy_from_slice(from);
-            }
+        {
+            to.copy_from_slice(from);
         }
         match decode::decode(bytes.get(..here).unwrap_or(&[]), bits) {
             Ok(op) => {
@@ -259,11 +260,10 @@ impl Machine {
                     self.drain_all(c);
                 }
                 let rest = MAX_INSTRUCTION - here;
-                if second != NO_FRAME {
-                    if let (Some(to), Some(from)) = (bytes.get_mut(here..), self.memory.frame_bytes(second).get(..rest))
-                    {
-                        to.copy_from_slice(from);
-                    }
+                if second != NO_FRAME
+                    && let (Some(to), Some(from)) = (bytes.get_mut(here..), self.memory.frame_bytes(second).get(..rest))
+                {
+                    to.copy_from_slice(from);
                 }
                 let op = decode::decode(&bytes, bits).map_err(|_| UD)?;
                 Ok(self.memory.code.keep_uncached(op))

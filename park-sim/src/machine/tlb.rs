@@ -66,10 +66,10 @@ impl Tlb {
     #[inline]
     pub(crate) fn lookup(&mut self, linear: u64, pcid: u16) -> Option<Entry> {
         let hint = ((linear >> 12) as usize) % HINTS;
-        if let Some(entry) = self.entries.get(usize::from(self.hints[hint])) {
-            if entry.covers(linear, pcid) {
-                return Some(*entry);
-            }
+        if let Some(entry) = self.entries.get(usize::from(self.hints[hint]))
+            && entry.covers(linear, pcid)
+        {
+            return Some(*entry);
         }
         let at = self.entries.iter().position(|entry| entry.covers(linear, pcid))?;
         self.hints[hint] = at as u8;

@@ -20,7 +20,7 @@ fn szp(result: u64, size: u8) -> u64 {
     if result & sign_bit(size) != 0 {
         out |= flags::SF;
     }
-    if (result as u8).count_ones() % 2 == 0 {
+    if (result as u8).count_ones().is_multiple_of(2) {
         out |= flags::PF;
     }
     out

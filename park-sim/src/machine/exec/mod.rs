@@ -115,10 +115,10 @@ impl Machine {
     #[inline]
     pub(crate) fn put(&mut self, c: usize, op: &Op, operand: Opnd, size: u8, value: u64) -> Exec<()> {
         if operand == Opnd::Mem {
-            if let Some(linear) = self.quick_operand(c, op) {
-                if self.quick_write(c, linear, size, value & mask(size)) {
-                    return Ok(());
-                }
+            if let Some(linear) = self.quick_operand(c, op)
+                && self.quick_write(c, linear, size, value & mask(size))
+            {
+                return Ok(());
             }
             let linear = self.operand_linear(c, op, size)?;
             return self.write_linear(c, linear, size, value & mask(size), AccessKind::Write);
