@@ -31,7 +31,7 @@ impl PlainLot {
     }
 
     fn word(&mut self, offset: u64) -> Result<&mut u64, PlatformError> {
-        let index = usize::try_from(offset / 8).ok().filter(|_| offset % 8 == 0);
+        let index = usize::try_from(offset / 8).ok().filter(|_| offset.is_multiple_of(8));
         index.and_then(|index| self.words.get_mut(index)).ok_or(PlatformError::OutOfBounds { offset })
     }
 }
