@@ -33,6 +33,8 @@ pub const EXCLUDED_KNOBS: &[Excluded<Knob>] = &[
     excluded(Knob::McWfs, GONE),
     excluded(Knob::NmiWfsIntel, GONE),
     excluded(Knob::InitWfs, GONE),
+    excluded(Knob::IrrAcrossInitAmd, GONE),
+    excluded(Knob::RInitAcrossInit, GONE),
     excluded(Knob::SmiShutdown, GONE),
     excluded(Knob::NmiShutdownAmd, GONE),
     excluded(Knob::SvmeOffGif0, "bay code sets GIF before it clears EFER.SVME"),
