@@ -238,12 +238,6 @@ impl Machine {
         }
         match decode::decode(bytes.get(..here).unwrap_or(&[]), bits) {
             Ok(op) => {
-                if !self.memory.code.holds(frame) {
-                    // From now on stores to this frame matter to fetches, those already buffered too.
-                    for cpu in &mut self.cpus {
-                        cpu.stores_near_code |= !cpu.stores.is_empty();
-                    }
-                }
                 let at = self.memory.code.insert(frame, bits, offset, op);
                 self.cpus[c].fetch.code = self.memory.code.page_of(frame);
                 Ok(at)

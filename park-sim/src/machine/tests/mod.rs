@@ -12,6 +12,7 @@ mod packing;
 mod real_mode;
 mod robust;
 mod rules;
+mod shortcuts;
 mod svm;
 mod waits;
 
