@@ -214,14 +214,22 @@ impl World {
 
     /// One register access of a CPU's sanitising; after the last, the CPU stands before the owner text's first instruction.
     pub(super) fn step_sanitiser(&mut self, cpu: usize) -> Result<(), WorldError> {
-        let Some(mut task) = self.sanitisers[cpu].take() else { return Ok(()) };
+        let lot = self.lot.as_ref().ok_or(WorldError::NoLot)?.range;
+        let Some(task) = &mut self.sanitisers[cpu] else { return Ok(()) };
         self.host_accesses += 1;
-        let done = task.sanitiser.advance(&mut self.on(cpu)?);
-        if !done.map_err(|error| WorldError::Sanitise { cpu, error })? {
-            self.sanitisers[cpu] = Some(task);
-            return Ok(());
+        // In place: a task is some hundred bytes, and this is every second step of a CPU that goes.
+        match task.sanitiser.advance(&mut OnCpu { machine: &mut self.machine, cpu, lot }) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let (bay, features) = (task.bay, task.sanitiser.context.features);
+                self.sanitisers[cpu] = None;
+                self.write_arrival(cpu, bay, &features)
+            }
+            Err(error) => {
+                self.sanitisers[cpu] = None;
+                Err(WorldError::Sanitise { cpu, error })
+            }
         }
-        self.write_arrival(cpu, task.bay, &task.sanitiser.context.features)
     }
 
     fn write_arrival(&mut self, cpu: usize, bay: Bay, features: &Features) -> Result<(), WorldError> {
