@@ -284,6 +284,12 @@ impl Machine {
         self.cpu(cpu).dirty.iter()
     }
 
+    /// How many dirty lines INVD threw away on `cpu`, if the configuration tracks them. Their data stays in memory: the model counts the loss.
+    #[must_use]
+    pub fn lines_lost(&self, cpu: usize) -> u64 {
+        self.cpu(cpu).dirty.lost
+    }
+
     /// Consults a knob and remembers that it was.
     #[inline]
     pub(crate) fn knob<C: Choice>(&self) -> C {

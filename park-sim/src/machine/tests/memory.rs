@@ -282,7 +282,10 @@ fn dirty_lines_follow_stores_and_write_backs() {
     m.compare_exchange(1, DATA, 1, 2);
     assert_eq!((m.dirty_lines(0).count(), m.dirty_lines(1).count()), (0, 1));
     m.exec_special(1, Special::Wbinvd).expect("WBINVD");
-    assert_eq!(m.dirty_lines(1).count(), 0);
+    assert_eq!((m.dirty_lines(1).count(), m.lines_lost(1)), (0, 0));
+    m.compare_exchange(1, DATA, 2, 3);
+    m.exec_special(1, Special::Invd).expect("INVD");
+    assert_eq!((m.dirty_lines(1).count(), m.lines_lost(1)), (0, 1));
 }
 
 #[test]
