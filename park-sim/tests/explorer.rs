@@ -1,13 +1,13 @@
 //! Exhaustive exploration of the bay code and the operations as they are, and of a few that are wrong.
 
+use core::time::Duration;
 use park_sim::explorer::{
     Config, Coverage, EXCLUDED_CODE, EXCLUDED_KNOBS, Plant, Violation, configurations, explore, replay,
 };
 use park_sim::machine::Knob;
-use std::time::Duration;
 
 /// More would not fit the time that the tests have.
-const TRANSITIONS_MAX: u64 = 32_000_000;
+const TRANSITIONS_MAX: u64 = 36_000_000;
 
 #[test]
 fn every_interleaving_holds_every_property() {

@@ -5,8 +5,9 @@
 //! * Dead registers and status flags: see [`super::liveness`].
 //! * The bay's counters (NMIs, machine checks, laps) and its copy of IA32_MCG_STATUS, in memory and in the parked CPU's
 //!   store buffer: statistics, which neither bay code nor operation reads. The count of machine checks *in a row* stays.
-//! * The bay's stacks below RSP, and whole stacks that RSP is not on: every handler of the parked table abandons what it
-//!   interrupted, and leaves by a frame that it builds (bay.s, "handlers of the parked IDT").
+//! * The bay's stacks below RSP, and whole stacks that RSP is not on: the handlers of the parked table abandon what they
+//!   interrupted, and leave by a frame that they build. The one that does not is an NMI inside a #MC handler, whose
+//!   stack stays (bay_handlers.s).
 //! * All of a CPU that an INIT took, or that shut down: it executes nothing more, whatever its knobs.
 //! * The machine-check banks: nothing of park touches them.
 //! * Of the lease holders' CPUs all but the store buffer: they execute host-modelled code, to which nothing is
@@ -72,7 +73,7 @@ impl Keys {
 
         let bay_at = self.buffer.len() - self.regions_len;
         if let Some(bytes) = self.buffer.get_mut(bay_at..bay_at + bay::LEN as usize) {
-            mask_bay(bytes, rsp.wrapping_sub(scene.bay_phys));
+            mask_bay(bytes, rsp.wrapping_sub(scene.bay_phys), scene.bay_phys);
         }
         let mut hash = Hash128::new();
         hash.bytes(&self.buffer);
@@ -96,7 +97,7 @@ impl Keys {
             self.buffer.resize(range.len as usize, 0);
             scene.machine.read_phys(range.start, &mut self.buffer);
             if range.start == scene.bay_phys {
-                mask_bay(&mut self.buffer, 0);
+                mask_bay(&mut self.buffer, 0, scene.bay_phys);
             }
             hash.bytes(&self.buffer);
         }
@@ -112,14 +113,25 @@ fn clear(bytes: &mut [u8], range: Range<u64>) {
 }
 
 /// Clears counters, and what lies on no stack that is in use; `rsp` counts from the bay's first byte.
-fn mask_bay(bytes: &mut [u8], rsp: u64) {
+fn mask_bay(bytes: &mut [u8], rsp: u64, bay_phys: u64) {
     for range in COUNTERS {
         clear(bytes, range);
     }
+    // An NMI that came inside the #MC handler goes back to it: its frame says so.
+    let [nmi, mc, _] = &STACKS;
+    let interrupted = if nmi.contains(&rsp) { word(bytes, nmi.end - SAVED_RSP).wrapping_sub(bay_phys) } else { rsp };
     for stack in STACKS {
-        let used = stack.contains(&rsp);
-        clear(bytes, stack.start..if used { rsp } else { stack.end });
+        let used = if stack == *mc && mc.contains(&interrupted) { interrupted } else { rsp };
+        clear(bytes, stack.start..if stack.contains(&used) { used } else { stack.end });
     }
+}
+
+/// How far below the top of its stack a frame holds the interrupted RSP (Intel SDM vol. 3, "64-Bit Mode Stack Frame").
+const SAVED_RSP: u64 = 16;
+
+fn word(bytes: &[u8], offset: u64) -> u64 {
+    let bytes = bytes.get(offset as usize..).and_then(|bytes| bytes.first_chunk::<8>());
+    bytes.map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 fn without_counters(stores: &StoreBuffer, bay_phys: u64) -> StoreBuffer {
