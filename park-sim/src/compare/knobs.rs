@@ -83,7 +83,11 @@ pub fn valuations<T>(event: Event, mut run: impl FnMut(&Knobs) -> (T, KnobSet)) 
     let mut done: Vec<(Knobs, KnobSet, T)> = Vec::new();
     let mut open = vec![base];
     while let Some(knobs) = open.pop() {
-        if done.iter().any(|(seen, ..)| *seen == knobs) {
+        // A run that consulted nothing in which these differ was this run.
+        let same = |seen: &Knobs, consulted: KnobSet| {
+            consulted.iter().all(|knob| seen.value_name(knob) == knobs.value_name(knob))
+        };
+        if done.iter().any(|(seen, consulted, _)| same(seen, *consulted)) {
             continue;
         }
         let (result, consulted) = run(&knobs);
