@@ -51,7 +51,9 @@ impl Machine {
             return false;
         }
         self.cpus.get(cpu).is_some_and(|state| {
-            state.smm.inside || (state.activity != Activity::ResetVector && self.boundary_pending(cpu))
+            // Without attention a step does not look at its boundary either.
+            state.smm.inside
+                || (state.attention && state.activity != Activity::ResetVector && self.boundary_pending(cpu))
         })
     }
 }

@@ -20,7 +20,11 @@ impl World {
         self.agenda.entry(self.machine.tsc() + ticks).or_default().push(event);
     }
 
+    #[inline]
     pub(super) fn throw_due(&mut self) {
+        if self.agenda.is_empty() {
+            return;
+        }
         while let Some(due) = self.agenda.first_entry() {
             if *due.key() > self.machine.tsc() {
                 return;
