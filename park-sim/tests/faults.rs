@@ -2,7 +2,7 @@
 
 mod support;
 
-use park_sim::faults::{Fault, KEPT_FENCES, Plant, Sweep, Throw, list};
+use park_sim::faults::{Fault, KEPT_FENCES, Plant, Sweep, Throw, Wrong, list};
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -34,10 +34,8 @@ fn look(fault: &Fault) -> Result<(), String> {
         if again.as_ref() != Some(&example.wrong) {
             return Err(format!("{}: its counterexample does not replay: {again:?}", fault.name));
         }
-        if let park_sim::faults::Wrong::Operation { what } = &example.wrong {
-            if what.contains("can't be planted") {
-                return Err(format!("{}: {what}", fault.name));
-            }
+        if matches!(&example.wrong, Wrong::Operation { what } if what.contains("can't be planted")) {
+            return Err(format!("{}: {}", fault.name, example.wrong));
         }
         return Ok(());
     }

@@ -1,10 +1,12 @@
 //! Cases for tests: machines, and what the vendor crates order for them.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
-use park_core::Mechanism;
 use park_core::lot::PagingLevels;
+use park_core::{Claim, Mechanism};
 use park_sim::faults::{Case, Plan, TARGET, WayIn};
 use park_sim::machine::{MachineConfig, Vendor};
 use park_sim::world::ParkRequest;
+use park_x86::features::Features;
 use park_x86::orders::Orders;
 
 /// Latency budget that leads to a deep MWAIT hint, in microseconds.
@@ -31,22 +33,11 @@ pub(crate) fn mechanisms(vendor: Vendor) -> &'static [Mechanism] {
 
 /// What the vendor crate orders for a mechanism on a machine.
 pub(crate) fn orders(machine: &MachineConfig, mechanism: Mechanism) -> Orders {
-    let cpuid = |leaf, subleaf| {
+    let features = Features::read(|leaf, subleaf| {
         let regs = machine.cpuid.get(leaf, subleaf);
         [regs.eax, regs.ebx, regs.ecx, regs.edx]
-    };
-    let orders = match machine.vendor {
-        Vendor::Intel => {
-            park_intel::Capabilities::detect(cpuid).map(|capabilities| capabilities.orders(mechanism, LATENCY_US))
-        }
-        Vendor::Amd => {
-            park_amd::Capabilities::detect(cpuid).map(|capabilities| capabilities.orders(mechanism, LATENCY_US))
-        }
-    };
-    match orders {
-        Some(Ok(orders)) => orders,
-        other => panic!("{mechanism} on {:?}: {other:?}", machine.vendor),
-    }
+    });
+    orders_of(mechanism, &features).unwrap_or_else(|| panic!("no {mechanism} on {:?}", machine.vendor))
 }
 
 /// A request to park CPU `cpu`.
@@ -60,4 +51,23 @@ pub(crate) fn case(vendor: Vendor, mechanism: Mechanism, levels: PagingLevels, w
     let machine = machine(vendor, 2);
     let request = request(&machine, TARGET, mechanism);
     Case { machine, request, levels, way_in, plan: Plan::default(), seed: 1 }
+}
+
+/// The vendor crate's orders for a mechanism on a CPU with these features.
+pub(crate) fn orders_of(mechanism: Mechanism, features: &Features) -> Option<Orders> {
+    let intel = park_intel::Capabilities::from_features(*features);
+    let amd = park_amd::Capabilities::from_features(*features);
+    match (intel, amd) {
+        (Some(intel), _) => intel.orders(mechanism, LATENCY_US).ok(),
+        (_, Some(amd)) => amd.orders(mechanism, LATENCY_US).ok(),
+        (None, None) => None,
+    }
+}
+
+/// All that a vendor's crate claims.
+pub(crate) const fn claims(vendor: Vendor) -> &'static [Claim] {
+    match vendor {
+        Vendor::Intel => park_intel::CLAIMS,
+        Vendor::Amd => park_amd::CLAIMS,
+    }
 }

@@ -62,8 +62,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new(
         "nmi-returns-into-the-wait",
         "the NMI handler returns to what it interrupted: an NMI between the look at the doorbell and HLT is lost",
-        // POP RCX; POP RAX; IRETQ.
-        &[bay("nmi_parked", "add rsp,10h", 0, With::Bytes(&[0x59, 0x58, 0x48, 0xcf]))],
+        &[bay("nmi_parked", "jb short", 0, With::Nops), bay("nmi_parked", "jae short", 0, With::Nops)],
         intel(Hlt).ring(Style::OneKick).slow(3).seeds(8).throw(&[Throw::Nmi]),
     ),
     Fault::new(

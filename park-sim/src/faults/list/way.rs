@@ -43,7 +43,8 @@ pub(super) const FAULTS: &[Fault] = &[
             keep(arrival, Cr4::PGE);
             arrival.cr4_without_fred |= Cr4::PGE.bits();
         })],
-        HLT,
+        // The schedule may evict it before it does harm.
+        HLT.seeds(60),
     )
     .owner(&[Owner::Cr4(Cr4::PGE.bits()), Owner::GlobalOverLot]),
     Fault::new(
