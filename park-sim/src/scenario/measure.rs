@@ -106,7 +106,7 @@ impl Run<'_> {
         if state.rip < kernel.code.idle || state.rip >= kernel.code.host {
             return (End::Waiting, Cause::LostWake);
         }
-        match kernel.witness(&self.world.machine, cpu).entries + self.world.decoys_taken(kernel, cpu) {
+        match kernel.witness(&self.world.machine, cpu).entries.saturating_add(self.world.decoys_taken(kernel, cpu)) {
             0 => (End::Running, Cause::AsPlanned),
             1 => (End::Running, Cause::TookOldEntry),
             _ => (End::Running, Cause::DoubleEntry),
