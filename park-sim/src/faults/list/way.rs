@@ -44,7 +44,7 @@ pub(super) const FAULTS: &[Fault] = &[
             arrival.cr4_without_fred |= Cr4::PGE.bits();
         })],
         // The schedule may evict it before it does harm.
-        HLT.seeds(60),
+        HLT.seeds(600),
     )
     .owner(&[Owner::Cr4(Cr4::PGE.bits()), Owner::GlobalOverLot]),
     Fault::new(
