@@ -1,4 +1,5 @@
-//! Replays a planted fault's counterexample: `fault NAME CASE POSITION THROW`, as the test of faults prints it.
+//! Replays a planted fault's counterexample: `fault NAME CASE POSITION THROW`, as the test of faults prints it. With the
+//! variable CLEAN in the environment, the same journey without the fault.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
