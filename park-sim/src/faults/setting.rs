@@ -1,6 +1,6 @@
 //! In which settings a fault is looked for: machine, mechanism, way in, plan, and what is thrown.
 
-use super::journey::{Case, EntryKind, Plan, TARGET, WayIn};
+use super::journey::{Case, EntryKind, Evictions, Plan, TARGET, WayIn};
 use super::ring::Style;
 use super::sweep::{End, Throw};
 use super::wrong::Leg;
@@ -47,7 +47,14 @@ impl Setting {
             mechanism,
             levels: PagingLevels::Four,
             way_in: WayIn::Idle,
-            plan: Plan { style: Style::Wake, before: &[], rounds_before: 0, entry: EntryKind::Landing, slow_boss: 0 },
+            plan: Plan {
+                style: Style::Wake,
+                before: &[],
+                rounds_before: 0,
+                entry: EntryKind::Landing,
+                slow_boss: 0,
+                evictions: Evictions::Drawn,
+            },
             revoke_up_to: 0,
             throws: &[],
             legs: &[],
@@ -106,6 +113,13 @@ impl Setting {
     #[must_use]
     pub const fn slow(mut self, steps: u64) -> Self {
         self.plan.slow_boss = steps;
+        self
+    }
+
+    /// The same setting, where no translation vanishes for no reason.
+    #[must_use]
+    pub const fn calm(mut self) -> Self {
+        self.plan.evictions = Evictions::Never;
         self
     }
 

@@ -67,6 +67,18 @@ pub struct Plan {
     pub entry: EntryKind,
     /// Steps of the target between two accesses of the boss that rings, if not one.
     pub slow_boss: u64,
+    /// Whether translations vanish for no reason.
+    pub evictions: Evictions,
+}
+
+/// Whether the schedule evicts translations: always legal, never needed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Evictions {
+    /// As it draws.
+    #[default]
+    Drawn,
+    /// Never: what is stale stays.
+    Never,
 }
 
 /// Where an entry leads.

@@ -8,7 +8,7 @@ mod case;
 mod checks;
 mod legs;
 
-pub use case::{BOSS, Case, EntryKind, Plan, TARGET, WayIn};
+pub use case::{BOSS, Case, EntryKind, Evictions, Plan, TARGET, WayIn};
 
 use super::plant::Plant;
 use super::ring::Ringer;
@@ -76,6 +76,9 @@ impl<'a> Journey<'a> {
     /// [`Wrong`] if that fails.
     pub fn begin(case: &Case, plant: Plant<'a>) -> Result<Self, Wrong> {
         let mut world = World::boot(case.machine.clone(), case.levels, case.seed)?;
+        if case.plan.evictions == Evictions::Never {
+            world.scheduler.rates.evict = 0;
+        }
         world.build_lot(DEFAULT_LOT, BAYS)?;
         plant.in_lot(&mut world)?;
         plant.in_kernel(&mut world)?;

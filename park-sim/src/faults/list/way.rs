@@ -43,8 +43,7 @@ pub(super) const FAULTS: &[Fault] = &[
             keep(arrival, Cr4::PGE);
             arrival.cr4_without_fred |= Cr4::PGE.bits();
         })],
-        // The schedule may evict it before it does harm.
-        HLT.seeds(600),
+        HLT.calm(),
     )
     .owner(&[Owner::Cr4(Cr4::PGE.bits()), Owner::GlobalOverLot]),
     Fault::new(
