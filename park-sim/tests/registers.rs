@@ -1,9 +1,9 @@
 //! The table of registers on each way in and out, checked against simulated CPUs.
 
-use park_core::lot::{Command, PagingLevels};
-use park_core::op::{Bay, Publish};
+use park_core::lot::{Command, PagingLevels, Stage, bay};
+use park_core::op::{Bay, Publish, Wake};
 use park_core::{Mechanism, PhysAddr};
-use park_sim::machine::{Event, EventKind, HostReg, MachineConfig, Seg};
+use park_sim::machine::{Activity, Event, EventKind, HostReg, MachineConfig, Seg};
 use park_sim::world::{DEFAULT_LOT, FrameKind, KERNEL_CS, ParkRequest, World};
 use park_x86::features::{FeatureSet, Features};
 use park_x86::registers::control::Cr4;
@@ -161,4 +161,20 @@ fn the_lots_roots_are_what_a_parked_cpu_is_on_and_an_nmi_changes_nothing() {
     world.machine.inject(Event::at(CPU, EventKind::Nmi));
     world.run(500).expect("runs");
     check_all(&mut world, Moment::Parked, 17);
+}
+
+#[test]
+fn an_entry_whose_code_and_stack_are_not_mapped_ends_in_a_fault_record() {
+    let (mut world, bay) = world(Mechanism::Hlt, PagingLevels::Four);
+    let mut entry = world.entry(CPU).expect("an entry");
+    entry.rip = 0x7fff_0000_0000;
+    entry.rsp = 0x7fff_0000_0000;
+    let timing = world.timing();
+    // Claimed, or already known to have faulted, as the schedule has it.
+    let _ = world.drive(0, Wake::new(bay, entry, timing));
+    world.run(1_000).expect("runs");
+    let word = |offset| world.machine.read_phys_u64(DEFAULT_LOT.0 + bay.offset() + offset);
+    assert_eq!(word(bay::STAGE), Stage::Faulted as u64);
+    assert_eq!(word(bay::FAULT_RIP), entry.rip);
+    assert_eq!(world.machine.cpu(CPU).activity, Activity::Hlt);
 }

@@ -142,7 +142,8 @@ fn write_idts<M: LotMemory + ?Sized>(
     let handlers = [
         (labels.nmi_parked, labels.mc_parked, IST),
         (labels.nmi_arriving, labels.mc_arriving, [0; 3]),
-        (labels.nmi_leaving, labels.mc_leaving, [0; 3]),
+        // An entry that is not mapped, nor its stack, faults on the bay's stack: the TSS is still the bay's.
+        (labels.nmi_leaving, labels.mc_leaving, [0, 0, IST[2]]),
     ];
     for (table, (nmi, mc, ist)) in handlers.into_iter().enumerate() {
         for vector in 0..32 {

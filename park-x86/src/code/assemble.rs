@@ -3,7 +3,7 @@
 use super::{BayLabels, OwnerLabels};
 use crate::frame::offset as frame;
 use crate::registers::control::{Cr4, Efer};
-use crate::registers::msr;
+use crate::registers::{cpuid, msr};
 use core::arch::global_asm;
 use core::slice;
 use park_core::Mechanism;
@@ -95,6 +95,9 @@ global_asm!(
     EFER_SVME = const Efer::SVME.bits(),
     EFER_SVME_BIT = const Efer::SVME.bits().trailing_zeros(),
     MSR_MCG_STATUS = const msr::MCG_STATUS,
+    MC_STACK_TOP = const bay::MC_STACK_TOP,
+    MCIP = const msr::MCG_STATUS_MCIP,
+    CPUID_MCA_BIT = const cpuid::MCA.bit,
     RIPV = const msr::MCG_STATUS_RIPV,
     EIPV = const msr::MCG_STATUS_EIPV,
     CR4_LA57 = const Cr4::LA57.bits(),

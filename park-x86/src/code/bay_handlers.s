@@ -17,6 +17,25 @@
     pop     rax
     iretq
 .Lnmi_abandon:
+    lea     rax, [rip + .Lnmi_parked]       # an NMI inside this handler: an SMI lost the blocking of NMIs (Intel SDM vol. 3,
+    lea     rcx, [rip + .Lnmi_abandon]      # "NMI Handling While in SMM"). The first one's frame is gone, and with it the way
+    cmp     [rsp + 16], rax                 # back into a #MC handler, perhaps; MCIP is not
+    jb      .Lnmi_first
+    cmp     [rsp + 16], rcx
+    jae     .Lnmi_first
+    mov     eax, 1                          # only here: CPUID may be slow, or exit to a hypervisor
+    cpuid
+    mov     rbx, rsp
+    and     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]
+    bt      edx, {CPUID_MCA_BIT}            # without MCA there is no IA32_MCG_STATUS, and no #MC
+    jnc     .Lnmi_first
+    mov     ecx, {MSR_MCG_STATUS}
+    rdmsr
+    test    al, {MCIP}
+    jz      .Lnmi_first
+    add     rsp, 16
+    jmp     .Lmc_again
+.Lnmi_first:
     add     rsp, 16
 .Lresume:
     mov     eax, [rbx + {STAGE}]
@@ -43,6 +62,7 @@
     mov     rbx, rsp
     and     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]
     inc     dword ptr [rbx + {MC_COUNT}]
+.Lmc_again:
     rdtsc                                   # EDX: an epoch of 2^32 ticks
     cmp     edx, [rbx + {MC_EPOCH}]
     je      .Lmc_row
@@ -62,7 +82,7 @@
 .Lmc_stop:
     cmp     dword ptr [rbx + {STAGE}], {FAULTED}
     je      .Lmc_clear                      # keep the first record
-    mov     rax, [rsp]
+    mov     rax, [rbx + {MC_STACK_TOP} - 40]        # RIP in the frame of the #MC, on whichever stack we are
     mov     [rbx + {FAULT_RIP}], rax
     mov     byte ptr [rbx + {FAULT_VECTOR}], 18
     mov     byte ptr [rbx + {FAULT_VALID}], 1
