@@ -22,9 +22,13 @@ impl World {
 
     #[inline]
     pub(super) fn throw_due(&mut self) {
-        if self.agenda.is_empty() {
-            return;
+        if !self.agenda.is_empty() {
+            self.throw();
         }
+    }
+
+    #[cold]
+    fn throw(&mut self) {
         while let Some(due) = self.agenda.first_entry() {
             if *due.key() > self.machine.tsc() {
                 return;

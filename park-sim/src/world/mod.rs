@@ -298,7 +298,7 @@ impl World {
         let state = self.machine.cpu(cpu);
         let code = &self.kernel.code;
         let at_home = state.rip >= code.idle && state.rip < code.landed && !state.in_smm();
-        self.machine.can_step(cpu) && (self.machine.event_pending(cpu) || !at_home)
+        if at_home { self.machine.event_pending(cpu) } else { self.machine.can_step(cpu) }
     }
 
     fn can_step(&self, cpu: usize) -> bool {
