@@ -112,6 +112,8 @@ impl Coverage {
             Some(CodePart::Repark)
         } else if (stubs..stubs + 32 * u64::from(EXCEPTION_STUB_LEN)).contains(&offset) {
             Some(CodePart::ExceptionStubs)
+        } else if (u64::from(labels.nmi_nested)..u64::from(labels.nmi_first)).contains(&offset) {
+            Some(CodePart::NestedNmi)
         } else {
             None
         }

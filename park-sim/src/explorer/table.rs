@@ -56,6 +56,8 @@ pub enum CodePart {
     Mailbox,
     /// The way in from another lot.
     Repark,
+    /// An NMI that interrupts the NMI handler of the parked IDT.
+    NestedNmi,
     /// Stubs of exceptions, but for those that explorations raise.
     ExceptionStubs,
 }
@@ -64,6 +66,7 @@ pub enum CodePart {
 pub const EXCLUDED_CODE: &[Excluded<CodePart>] = &[
     excluded(CodePart::Mailbox, "a wait mode of its own, with another partner: tested with the mailbox"),
     excluded(CodePart::Repark, "needs a second lot: tested in worlds"),
+    excluded(CodePart::NestedNmi, "needs four events inside each other: the property `rings` met it, and tests it"),
     excluded(
         CodePart::ExceptionStubs,
         "one stub is as the other: park-x86 checks each one's bytes; #MC and #GP run here",

@@ -23,6 +23,7 @@
     jb      .Lnmi_first
     cmp     [rsp + 16], rcx
     jae     .Lnmi_first
+.Lnmi_nested:
     mov     eax, 1                          # only here: CPUID may be slow, or exit to a hypervisor
     cpuid
     mov     rbx, rsp
@@ -232,3 +233,5 @@ park_bay_code_labels:
     .long   .Lbay_wait - .Lbay_code
     .long   .Lbay_leave - .Lbay_code
     .long   .Lbay_stopped - .Lbay_code
+    .long   .Lnmi_nested - .Lbay_code
+    .long   .Lnmi_first - .Lbay_code

@@ -37,6 +37,10 @@ pub struct BayLabels {
     pub leave: u32,
     /// Where a faulted CPU stays.
     pub stopped: u32,
+    /// What the NMI handler of the parked IDT does when it interrupts itself.
+    pub nmi_nested: u32,
+    /// What it does after that, and otherwise.
+    pub nmi_first: u32,
 }
 
 /// Offsets of labels in the owner text, as `owner.s` lists them.
@@ -82,7 +86,7 @@ pub fn owner_labels() -> OwnerLabels {
     assemble::owner_labels()
 }
 
-const _: () = assert!(mem::size_of::<BayLabels>() == 13 * 4 && mem::size_of::<OwnerLabels>() == 5 * 4);
+const _: () = assert!(mem::size_of::<BayLabels>() == 15 * 4 && mem::size_of::<OwnerLabels>() == 5 * 4);
 
 #[cfg(test)]
 mod tests {
