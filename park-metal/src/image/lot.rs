@@ -49,6 +49,8 @@ fn memory() -> MappedLot {
     // 2. It begins with a page.
     // 3. Nothing uses it but through this function and through the lot's own code.
     // 4. No reference into it is ever made.
+    // 5. Entries are made in `parking.rs` alone: a departure into the image's own code, on a transit root and a stack of
+    //    the woken CPU's own area, which live for ever.
     unsafe { MappedLot::new(base, LOT.len_bytes) }
 }
 
