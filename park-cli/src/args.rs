@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
+use crate::{completions, demo, sim};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -22,73 +23,22 @@ pub const DEFAULT_DEADLINE_S: u64 = 600;
   park sim linux-hlt-kexec-nmi --without nmi   the same, but nothing disturbs the CPU
 
 Exit codes: 0 as asked, 1 a verdict other than expected, 2 wrong usage or input, 3 a needed tool is missing,
-4 the deadline passed or the simulator can't go on.")]
+4 the deadline passed or the simulator can't go on, 130 interrupted.")]
 pub struct Arguments {
     /// What to do; `demo` if nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// The commands.
+/// The commands: one line of words and one of code each, the rest is in the command's own folder.
 #[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Play the kexec of a machine like this one twice: parked Linux's way, and park's
-    #[command(after_help = "Example:
-  park demo --seed 7")]
-    Demo(DemoArguments),
+    Demo(demo::Arguments),
     /// Run a scenario in the simulator
-    #[command(after_help = "Examples:
-  park sim linux-mwait-kexec --trace           every step until the CPU dies
-  park sim linux-mwait-kexec --mechanism hlt   the same machine, parked in a lot
-  park sim lot-hlt --knob all=all              every value of every undocumented cell that the run asks for
-  park sim mine.toml --knob nmi-depth=2 --json
-
-A name that contains `/` or ends in `.toml` is a file; docs/scenario.md says what stands in one.
-With `--json` one document of schema park.sim/1 is printed; `--trace` then adds its lines to the document.")]
-    Sim(SimArguments),
-}
-
-/// Arguments of `park demo`.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug, Default)]
-pub struct DemoArguments {
-    /// Draws the schedule and the moments at which events happen [default: 1]
-    #[arg(long, value_name = "N", value_parser = number)]
-    pub seed: Option<u64>,
-    /// Print one JSON document of schema park.demo/1
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `park sim`.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug, Default)]
-pub struct SimArguments {
-    /// A scenario that is built in, or a file
-    #[arg(value_name = "NAME|FILE.toml", required_unless_present = "list")]
-    pub scenario: Option<String>,
-    /// List the scenarios that are built in
-    #[arg(long, conflicts_with_all = ["scenario", "seed", "knob", "without", "mechanism", "trace", "deadline_s"])]
-    pub list: bool,
-    /// Draws the schedule and the moments at which events happen, never knobs [default: 1]
-    #[arg(long, value_name = "N", value_parser = number)]
-    pub seed: Option<u64>,
-    /// Choose a value for an undocumented cell, or run every value with K=all; all=all varies each that the run asks for, one at a time
-    #[arg(long, value_name = "K=V|all")]
-    pub knob: Vec<String>,
-    /// Leave an event out; the run should then lead to what the scenario says of its deadly event
-    #[arg(long, value_name = "EVENT")]
-    pub without: Option<String>,
-    /// Park by this mechanism of the lot instead of the scenario's parkers
-    #[arg(long, value_name = "M")]
-    pub mechanism: Option<String>,
-    /// Print what happened, step by step, to standard output
-    #[arg(long)]
-    pub trace: bool,
-    /// Print one JSON document of schema park.sim/1, or park.scenarios/1 with --list
-    #[arg(long)]
-    pub json: bool,
-    /// Give up after so many seconds [default: 600]
-    #[arg(long, value_name = "N", value_parser = number)]
-    pub deadline_s: Option<u64>,
+    Sim(sim::Arguments),
+    /// Print completions for a shell
+    Completions(completions::Arguments),
 }
 
 /// What the command line asks for.
@@ -108,7 +58,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Fail
     let parsed =
         Arguments::command().try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches));
     match parsed {
-        Ok(arguments) => Ok(Asked::Run(arguments.command.unwrap_or(Command::Demo(DemoArguments::default())))),
+        Ok(arguments) => Ok(Asked::Run(arguments.command.unwrap_or(Command::Demo(demo::Arguments::default())))),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Asked::Print(error.render().to_string()))
         }
@@ -125,7 +75,10 @@ fn sentence(message: &str) -> String {
 }
 
 /// A whole number, decimal or with 0x hexadecimal.
-fn number(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// A sentence for clap to show.
+pub fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
@@ -149,7 +102,7 @@ mod tests {
     #[test]
     fn nothing_is_the_demo() {
         assert_eq!(of("park").ok(), of("park demo").ok());
-        let seeded = DemoArguments { seed: Some(255), json: true };
+        let seeded = demo::Arguments { seed: Some(255), json: true };
         assert_eq!(of("park demo --seed 0xff --json").ok(), Some(Asked::Run(Command::Demo(seeded))));
     }
 
@@ -173,8 +126,10 @@ mod tests {
 
     #[test]
     fn every_help_has_an_example() {
-        for line in ["park --help", "park demo --help", "park sim --help"] {
-            match of(line) {
+        let arguments = Arguments::command();
+        let commands = arguments.get_subcommands().map(|command| format!("park {} --help", command.get_name()));
+        for line in commands.chain(["park --help".to_owned()]) {
+            match of(&line) {
                 Ok(Asked::Print(text)) => assert!(text.contains("Example"), "{line}: {text}"),
                 other => panic!("{line}: {other:?}"),
             }

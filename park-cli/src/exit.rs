@@ -17,6 +17,8 @@ pub enum Exit {
     ToolMissing = 3,
     /// The deadline passed, or what runs the scenario can't go on.
     Deadline = 4,
+    /// Interrupted from the keyboard: 128 + SIGINT, as shells count (POSIX, Shell Command Language 2.8.2).
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -33,6 +35,8 @@ impl Exit {
 pub enum Failure {
     /// Wrong usage or input.
     Input(String),
+    /// A tool that the command needs is not there.
+    ToolMissing(String),
     /// The time is up.
     Deadline(String),
     /// The simulator met something that it does not model, or the world failed in a way that no verdict describes.
@@ -47,6 +51,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Input(_) => Exit::BadInput,
+            Self::ToolMissing(_) => Exit::ToolMissing,
             Self::Deadline(_) | Self::Run(_) => Exit::Deadline,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::AsAsked,
             Self::Output(_) => Exit::BadInput,
@@ -63,7 +68,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(text) | Self::Deadline(text) | Self::Run(text) => f.write_str(text),
+            Self::Input(text) | Self::ToolMissing(text) | Self::Deadline(text) | Self::Run(text) => f.write_str(text),
             Self::Output(error) => write!(f, "can't write to standard output: {error}"),
         }
     }

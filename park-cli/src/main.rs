@@ -3,6 +3,7 @@
 
 use park_cli::args::{Asked, read};
 use park_cli::exit::{Exit, Failure};
+use park_cli::interrupt;
 use park_cli::output::Output;
 use park_cli::paint::{Colour, Terminal};
 use std::io::{BufWriter, IsTerminal, Write};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<Exit, Failure> {
+    interrupt::install()?;
     let asked = read(std::env::args_os())?;
     let stdout = std::io::stdout().lock();
     let terminal = if stdout.is_terminal() { Terminal::Yes } else { Terminal::No };

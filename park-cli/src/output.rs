@@ -49,6 +49,14 @@ impl<'w> Output<'w> {
         Ok(self.stream.write_all(table(head, rows, widths, self.colour).as_bytes())?)
     }
 
+    /// Bytes as they are.
+    ///
+    /// # Errors
+    /// [`Failure::Output`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
     /// A JSON document, and a line feed.
     ///
     /// # Errors

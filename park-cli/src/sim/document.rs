@@ -1,11 +1,12 @@
 //! `park sim`: runs of a scenario, and the document of schema `park.sim/1`.
 
-use crate::args::{DEFAULT_SEED, SimArguments};
+use crate::args::DEFAULT_SEED;
 use crate::exit::{Exit, Failure};
-use crate::knobs::{KnobRequest, RUNS_MAX, Rest, indices, value_name};
+use crate::input::one_line;
 use crate::names::unknown;
-use crate::orders::DetectedOrders;
-use crate::source::one_line;
+use crate::sim::args::Arguments;
+use crate::sim::knobs::{KnobRequest, RUNS_MAX, Rest, indices, value_name};
+use crate::sim::orders::DetectedOrders;
 use cpu_park::core::{Event, Mechanism};
 use park_sim::machine::Knob;
 use park_sim::scenario::{
@@ -47,7 +48,7 @@ impl SimRequest {
     ///
     /// # Errors
     /// [`Failure::Input`] that names the argument, with near names.
-    pub fn read(arguments: &SimArguments) -> Result<Self, Failure> {
+    pub fn read(arguments: &Arguments) -> Result<Self, Failure> {
         let without = arguments.without.as_deref().map(|name| {
             let names = Event::ALL.iter().map(|event| event.name());
             let missing = || Failure::Input(format!("--without: {}", unknown("event", name, names)));
@@ -233,7 +234,7 @@ fn failure(error: &ScenarioError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::load;
+    use crate::sim::source::load;
 
     fn of(name: &str, knobs: &[&str]) -> SimDocument {
         let options: Vec<String> = knobs.iter().map(|knob| (*knob).to_owned()).collect();

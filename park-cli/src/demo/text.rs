@@ -1,11 +1,11 @@
 //! What `park demo` shows to people who never heard of park.
 
-use crate::demo::DemoDocument;
+use crate::demo::document::DemoDocument;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::{Cell, Tone, wrap};
-use crate::survey::{CpuCountSource, Survey};
-use crate::words::{fate, is_well, way};
+use crate::sim::words::{fate, is_well, way};
+use crate::survey::document::{CpuCountSource, Survey};
 use park_sim::scenario::CpuReport;
 
 /// Most characters of a line of text, and of each of the two columns.

@@ -1,9 +1,9 @@
 //! `park sim --list`: the scenarios that are built in, and the document of schema `park.scenarios/1`.
 
 use crate::exit::Failure;
+use crate::input::one_line;
 use crate::output::Output;
 use crate::paint::{Cell, Tone};
-use crate::source::one_line;
 use park_sim::scenario::{Expect, Scenario, names};
 use serde::Serialize;
 

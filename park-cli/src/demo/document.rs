@@ -1,10 +1,10 @@
 //! `park demo`: the kexec of a machine like this one, played twice, and the document of schema `park.demo/1`.
 
+use crate::demo::likeness::{Likeness, SimulatedVendor, likeness};
 use crate::exit::{Exit, Failure};
-use crate::likeness::{Likeness, SimulatedVendor, likeness};
-use crate::sim::{SimDocument, SimRequest, simulate};
-use crate::source::one_line;
-use crate::survey::Survey;
+use crate::input::one_line;
+use crate::sim::document::{SimDocument, SimRequest, simulate};
+use crate::survey::document::Survey;
 use park_sim::scenario::Scenario;
 use serde::Serialize;
 
@@ -143,8 +143,8 @@ fn list(cpus: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::survey::survey;
-    use crate::words::is_well;
+    use crate::sim::words::is_well;
+    use crate::survey::document::survey;
     use park_sim::machine::MachineConfig;
     use park_sim::scenario::Outcome;
 

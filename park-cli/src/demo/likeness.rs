@@ -1,7 +1,7 @@
 //! A simulated machine in the likeness of a surveyed one, and the two ways to park its CPUs.
 
-use crate::orders::{LATENCY_US, simulated};
-use crate::survey::{Survey, vendor};
+use crate::sim::orders::{LATENCY_US, simulated};
+use crate::survey::document::{Survey, vendor};
 use cpu_park::Detected;
 use cpu_park::core::{Condition, Event, Mechanism};
 use cpu_park::x86::features::{FeatureSet, Vendor};
@@ -177,7 +177,7 @@ fn objection(mechanism: Mechanism, real: &Detected, inside: &Detected) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::survey::survey;
+    use crate::survey::document::survey;
     use cpu_park::core::CpuidResult;
 
     fn of(config: &MachineConfig, change: impl Fn(u32, CpuidResult) -> CpuidResult, present: u32) -> Likeness {

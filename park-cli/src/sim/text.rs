@@ -3,8 +3,8 @@
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::{Cell, Tone};
-use crate::sim::{RunDocument, SimDocument, TRACE_RECORDS};
-use crate::words::{fate, is_well};
+use crate::sim::document::{RunDocument, SimDocument, TRACE_RECORDS};
+use crate::sim::words::{fate, is_well};
 use park_sim::scenario::{CpuReport, Outcome};
 
 /// Most characters of the column that says what became of a CPU.

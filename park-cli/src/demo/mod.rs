@@ -1,0 +1,33 @@
+//! `park demo`: survey, plan and two runs of the kexec of a machine like this one.
+
+pub mod args;
+pub mod document;
+pub mod likeness;
+pub mod text;
+
+pub use args::Arguments;
+
+use crate::args::DEFAULT_SEED;
+use crate::deadline;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::survey::document as survey;
+
+/// Seconds that the demo may take: far more than it needs.
+const DEADLINE_S: u64 = 60;
+
+/// Plays the demo and prints it.
+///
+/// # Errors
+/// [`Failure`].
+pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let survey = survey::survey(survey::host_cpuid, survey::host_cpu_count());
+    let seed = arguments.seed.unwrap_or(DEFAULT_SEED);
+    let document = deadline::within(DEADLINE_S, move || document::demo(survey, seed))?;
+    if arguments.json {
+        out.document(&document)?
+    } else {
+        text::print(&document, out)?
+    }
+    Ok(document.exit())
+}
