@@ -4,6 +4,7 @@
 //! [`Parked::measure`] throws an event at it and classifies what became of the CPU, [`Table::measure`] does so for every
 //! mechanism, event and knob value that a run consults, and only [`Table::compare`] is shown claims.
 
+mod deciding;
 pub mod harms;
 mod knobs;
 mod observe;
@@ -11,10 +12,11 @@ mod parked;
 mod table;
 pub mod units;
 
+pub use deciding::deciding;
 pub use knobs::{Kindness, kindness, stipulated, valuations};
 pub use observe::Verdict;
 pub use parked::{Measured, OrdersOf, Parked};
-pub use table::{Cell, Mismatch, Reason, Table};
+pub use table::{Cell, Mismatch, Reason, Row, Table};
 
 /// Nothing happens in `world` but what is measured: no translation vanishes, no MWAIT ends, for no reason.
 const fn calm(world: &mut crate::world::World) {

@@ -3,7 +3,7 @@
 use super::knobs::{Kindness, kindness, valuations};
 use super::observe::Verdict;
 use super::parked::{Measured, OrdersOf, Parked};
-use crate::machine::{KnobSet, Knobs, RuleSet, Vendor};
+use crate::machine::{Knob, KnobSet, Knobs, RuleSet, Vendor};
 use crate::world::WorldError;
 use core::fmt;
 use park_core::op::Processor;
@@ -32,7 +32,7 @@ impl fmt::Display for Cell {
 
 /// One measurement of a cell.
 #[derive(Clone, Debug)]
-struct Row {
+pub struct Row {
     cell: Cell,
     knobs: Knobs,
     consulted: KnobSet,
@@ -98,19 +98,50 @@ impl Table {
     /// [`WorldError`] where a CPU can't even be parked, or a world can't be played.
     pub fn measure(vendor: Vendor, orders: OrdersOf<'_>) -> Result<Self, WorldError> {
         let mut table = Self::default();
-        for mechanism in Mechanism::ALL {
-            for processor in [Processor::Application, Processor::Bootstrap] {
-                let ends_by_init = matches!(mechanism, Mechanism::Clgi | Mechanism::WaitForSipi);
-                if processor == Processor::Bootstrap && ends_by_init {
-                    continue; // refused: an INIT resets the machine
-                }
-                let Some(parked) = Parked::park(vendor, mechanism, processor, RuleSet::ALL, orders)? else { continue };
-                for event in Event::ALL {
-                    table.measure_cell(&parked, Cell { mechanism, event, processor })?;
-                }
+        for (mechanism, processor) in Self::parts() {
+            table.append(Self::measure_part(vendor, mechanism, processor, orders)?);
+        }
+        Ok(table)
+    }
+
+    /// The parts that [`measure`](Self::measure) is made of, each of which may be measured by itself, in any order.
+    pub fn parts() -> impl Iterator<Item = (Mechanism, Processor)> {
+        let both = [Processor::Application, Processor::Bootstrap];
+        let all = Mechanism::ALL.into_iter().flat_map(move |mechanism| both.map(|processor| (mechanism, processor)));
+        // The bootstrap processor is refused where an INIT comes into it: that resets the machine.
+        all.filter(|(mechanism, processor)| {
+            *processor == Processor::Application || !matches!(mechanism, Mechanism::Clgi | Mechanism::WaitForSipi)
+        })
+    }
+
+    /// Measures one part: a mechanism on one kind of CPU. Empty if `orders` does not know the mechanism.
+    ///
+    /// # Errors
+    /// As [`measure`](Self::measure).
+    pub fn measure_part(
+        vendor: Vendor,
+        mechanism: Mechanism,
+        processor: Processor,
+        orders: OrdersOf<'_>,
+    ) -> Result<Self, WorldError> {
+        let mut table = Self::default();
+        if let Some(parked) = Parked::park(vendor, mechanism, processor, RuleSet::ALL, orders)? {
+            for event in Event::ALL {
+                table.measure_cell(&parked, Cell { mechanism, event, processor })?;
             }
         }
         Ok(table)
+    }
+
+    /// Adds the measurements of another table of the same vendor's machine.
+    pub fn append(&mut self, mut other: Self) {
+        self.rows.append(&mut other.rows);
+    }
+
+    /// The measurements.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// Adds the measurements of one cell.
@@ -174,14 +205,7 @@ impl Table {
             .filter(|(index, claim)| claims.iter().take(*index).any(|other| overlaps(other, claim)))
             .map(|(_, claim)| mismatch(claim, Reason::ClaimedTwice))
             .collect();
-        for row in &self.rows {
-            let of_cell: Vec<&Claim> = claims
-                .iter()
-                .filter(|claim| claim.mechanism == row.cell.mechanism && claim.event == row.cell.event)
-                .filter(|claim| of_processor(claim.condition, row.cell.processor))
-                .collect();
-            found.extend(row.judge(&of_cell));
-        }
+        found.extend(self.rows.iter().filter_map(|row| row.disagreement(claims)));
         found
             .extend(claims.iter().filter(|claim| !self.shows(claim)).map(|claim| mismatch(claim, Reason::NotMeasured)));
         found
@@ -199,6 +223,41 @@ impl Table {
 }
 
 impl Row {
+    /// What was measured.
+    #[must_use]
+    pub const fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub const fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// The knobs that the run consulted: no other can change its verdict.
+    #[must_use]
+    pub const fn consulted(&self) -> KnobSet {
+        self.consulted
+    }
+
+    /// The value that a knob had.
+    #[must_use]
+    pub fn value_of(&self, knob: Knob) -> &'static str {
+        self.knobs.value_name(knob)
+    }
+
+    /// What is wrong here if `claims` are what holds; `None` if they agree with the measurement.
+    #[must_use]
+    pub fn disagreement(&self, claims: &[Claim]) -> Option<Mismatch> {
+        let of_cell: Vec<&Claim> = claims
+            .iter()
+            .filter(|claim| claim.mechanism == self.cell.mechanism && claim.event == self.cell.event)
+            .filter(|claim| of_processor(claim.condition, self.cell.processor))
+            .collect();
+        self.judge(&of_cell)
+    }
+
     /// Whether a claim under `condition` must hold here.
     fn decides(&self, condition: Condition) -> bool {
         match condition {
