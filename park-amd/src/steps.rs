@@ -114,6 +114,7 @@ pub const STEPS: &[Step] = &[
     mask_extended("mask-extended-1", 1),
     mask_extended("mask-extended-2", 2),
     mask_extended("mask-extended-3", 3),
+    // Due on every CPU that is to wait by MWAIT: where the bit is set, the CPU's own CPUID may hide MONITOR.
     Step::new(
         "monitor-allowed",
         Effect::Clear { register: Register::Msr(msr::AMD_HWCR), mask: msr::AMD_HWCR_MONITOR_DISABLE },
@@ -121,8 +122,7 @@ pub const STEPS: &[Step] = &[
         "MONITOR and MWAIT are #UD on a CPU where this bit is set, whatever CPUID says on another one",
         "AMD PPR, \"Hardware Configuration (HWCR)\", MonMwaitDis",
     )
-    .only(MechanismSet::MWAIT)
-    .when(When::All(FeatureSet::MONITOR)),
+    .only(MechanismSet::MWAIT),
 ];
 
 /// Masks the extended LVT entry `index`, where there is one.

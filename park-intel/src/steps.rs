@@ -60,19 +60,11 @@ pub const STEPS: &[Step] = &[
         "pebs-off",
         Effect::Write { register: Register::Msr(msr::PEBS_ENABLE), value: 0 },
         Harm::Safety,
-        "PEBS writes records to the owner's memory",
+        "PEBS writes records to where IA32_DS_AREA points, whoever owns it by then",
         "SDM vol. 3, \"Processor Event Based Sampling (PEBS)\"",
     )
     .when(When::All(FeatureSet::DS.union(FeatureSet::PERFMON_V2)))
     .guard(Guard::AllClear { register: Register::Msr(msr::MISC_ENABLE), mask: msr::MISC_ENABLE_PEBS_UNAVAILABLE }),
-    Step::new(
-        "ds-area-off",
-        Effect::Write { register: Register::Msr(msr::DS_AREA), value: 0 },
-        Harm::NotModelled,
-        "what BTS and PEBS write goes where this points, should either be switched on again",
-        "SDM vol. 3, \"Debug Store (DS) Mechanism\"",
-    )
-    .when(When::All(FeatureSet::DS)),
     Step::new(
         "local-machine-checks-off",
         Effect::Clear { register: Register::Msr(msr::MCG_EXT_CTL), mask: msr::MCG_EXT_CTL_LMCE_EN },
@@ -82,6 +74,7 @@ pub const STEPS: &[Step] = &[
     )
     .when(When::All(FeatureSet::MCA))
     .guard(Guard::AnySet { register: Register::Msr(msr::MCG_CAP), mask: msr::MCG_CAP_LMCE }),
+    // Due on every CPU that is to wait by MWAIT: where the bit is clear, the CPU's own CPUID hides MONITOR.
     Step::new(
         "monitor-on",
         Effect::Set { register: Register::Msr(msr::MISC_ENABLE), mask: msr::MISC_ENABLE_MONITOR_FSM },
@@ -89,6 +82,5 @@ pub const STEPS: &[Step] = &[
         "MONITOR and MWAIT are #UD on a CPU where this bit is clear, whatever CPUID says on another one",
         "SDM vol. 4, \"IA32_MISC_ENABLE\", bit 18",
     )
-    .only(MechanismSet::MWAIT)
-    .when(When::All(FeatureSet::MONITOR)),
+    .only(MechanismSet::MWAIT),
 ];

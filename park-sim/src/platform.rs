@@ -93,7 +93,7 @@ impl IpiSender for OnCpu<'_> {
 
 impl Cpu for OnCpu<'_> {
     fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidResult {
-        let regs = self.machine.config().cpuid.get(leaf, subleaf);
+        let regs = self.machine.cpuid(self.cpu, leaf, subleaf);
         [regs.eax, regs.ebx, regs.ecx, regs.edx]
     }
 

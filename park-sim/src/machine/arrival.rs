@@ -240,9 +240,6 @@ impl Machine {
         let area = msr.ds_area();
         let branches = msr.debugctl() & DEBUGCTL_BRANCH_STORE == DEBUGCTL_BRANCH_STORE;
         let samples = msr.pebs_enable() != 0;
-        if area == 0 {
-            return;
-        }
         for (on, index_at) in [(branches, DS_BTS_INDEX), (samples, DS_PEBS_INDEX)] {
             if on {
                 self.store_debug_record(c, area.wrapping_add(index_at));

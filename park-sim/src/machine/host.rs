@@ -76,8 +76,9 @@ pub enum HostReg {
 use super::Machine;
 use super::activity::Outcome;
 use super::apic::ApicMode;
+use super::bits::cr0;
 use super::breach::AccessKind;
-use super::fault::{Cause, Exec};
+use super::fault::{Cause, Exec, GP0};
 use super::msr::num;
 use super::op::{Kind, Op};
 use super::paging::{Dir, Place};
@@ -98,6 +99,8 @@ pub mod icr {
     pub const ALL_BUT_SELF: u32 = 0xc_0000;
 }
 
+/// The privilege level in CS (S:3.4.2).
+const CPL_MASK: u16 = 3;
 /// MMIO offsets of the ICR (S:Table 10-1).
 const ICR_LOW_OFFSET: u64 = 0x300;
 const ICR_HIGH_OFFSET: u64 = 0x310;
@@ -225,12 +228,21 @@ impl Machine {
         self.cpuid_as_seen(cpu.min(self.cpus.len() - 1), leaf, subleaf)
     }
 
+    /// #GP(0) unless the CPU is at CPL 0, which host-modelled code alone can leave: by a CS with another RPL (S:5.9).
+    fn privileged(&self, cpu: usize) -> Exec<()> {
+        let state = &self.cpus[cpu];
+        let level = state.segs[super::Seg::Cs as usize].selector & CPL_MASK;
+        if state.cr0 & cr0::PE != 0 && level != 0 { Err(GP0) } else { Ok(()) }
+    }
+
     /// Reads a register on `cpu` as its instruction would.
     ///
     /// # Errors
     /// The exception that the instruction would raise. An MSR outside the model stops the run and reports #UD.
     pub fn read_reg(&mut self, cpu: usize, reg: HostReg) -> Result<u64, Exception> {
         let cpu = cpu.min(self.cpus.len() - 1);
+        let allowed = self.privileged(cpu);
+        self.host(cpu, allowed)?;
         let state = &self.cpus[cpu];
         Ok(match reg {
             HostReg::Cr0 => state.cr0,
@@ -253,6 +265,8 @@ impl Machine {
     /// The exception that the instruction would raise; nothing changes then. An MSR outside the model stops the run and reports #UD.
     pub fn write_reg(&mut self, cpu: usize, reg: HostReg, value: u64) -> Result<(), Exception> {
         let cpu = cpu.min(self.cpus.len() - 1);
+        let allowed = self.privileged(cpu);
+        self.host(cpu, allowed)?;
         let result = match reg {
             HostReg::Cr0 => self.write_cr0(cpu, value),
             HostReg::Cr2 => {

@@ -41,6 +41,21 @@ pub const LEFT_ALONE: &[LeftAlone] = &[
         "SDM vol. 3, \"Determining Size of Monitor Filter\"",
     ),
     left(
+        "IA32_PKRS",
+        "it means nothing while CR4.PKS is 0, and arrival clears that bit; the next owner loads both",
+        "SDM vol. 3, \"Protection Keys\"",
+    ),
+    left(
+        "IA32_DS_AREA",
+        "only BTS and PEBS look at it, and both are off; 0 would be one more address and not \"off\"",
+        "SDM vol. 3, \"Debug Store (DS) Mechanism\"",
+    ),
+    left(
+        "RFLAGS.TF",
+        "with TF set the owner's own #DB handler has run, step by step, long before its IDT is left",
+        "SDM vol. 3, \"Single-Step Exception Condition\"",
+    ),
+    left(
         "CR4.SMEP, SMAP, PKE, UMIP",
         "arrival loads CR4 as a whole; every page of the lot is a supervisor page",
         "docs/abi.md",

@@ -13,6 +13,14 @@ use park_core::{Action, MechanismSet, Register};
 
 /// Refusals, before anything is touched. A vendor's own refusals follow.
 pub const REFUSALS: &[Step] = &[
+    // First: the next ones read control registers and MSRs already.
+    Step::new(
+        "refuse-not-supervisor",
+        demand(Register::Cs, SELECTOR_RPL, 0, Refusal::NotSupervisor),
+        Harm::Safety,
+        "reading the first control register or MSR is #GP; MOV from CS is not privileged",
+        "SDM vol. 3, \"Privileged Instructions\"",
+    ),
     Step::new(
         "refuse-tdx-guest",
         Effect::Refuse(Refusal::TdxGuest),
@@ -49,13 +57,6 @@ pub const REFUSALS: &[Step] = &[
         Harm::NotModelled,
         "the lot's tables use PAT entry 0 and need it to be write-back",
         "SDM vol. 3, \"Page Attribute Table (PAT)\"",
-    ),
-    Step::new(
-        "refuse-not-supervisor",
-        demand(Register::Cs, SELECTOR_RPL, 0, Refusal::NotSupervisor),
-        Harm::NotModelled,
-        "every step of arrival is privileged; the simulator executes CPL 0 alone",
-        "SDM vol. 3, \"Privileged Instructions\"",
     ),
     Step::new(
         "refuse-ldt-code",
@@ -220,7 +221,7 @@ pub const COMMON: &[Step] = &[
         "debugctl-off",
         Effect::Write { register: Register::Msr(msr::DEBUGCTL), value: 0 },
         Harm::Safety,
-        "branch trace store writes to the owner's memory; last-branch records cost power",
+        "branch trace store writes to where IA32_DS_AREA points, whoever owns it by then; last-branch records cost power",
         "SDM vol. 3, \"Branch Trace Store (BTS)\"",
     ),
     Step::new(
@@ -256,14 +257,6 @@ pub const COMMON: &[Step] = &[
         "SDM vol. 3, \"User Interrupts\"",
     )
     .when(When::All(FeatureSet::UINTR)),
-    Step::new(
-        "pkrs-off",
-        Effect::Write { register: Register::Msr(msr::PKRS), value: 0 },
-        Harm::NotModelled,
-        "key 0 write-disabled would fault on a bay while CR4.PKS is set; arrival clears that bit too",
-        "SDM vol. 3, \"Protection Keys\"",
-    )
-    .when(When::All(FeatureSet::PKS)),
     Step::new(
         "cr0-off",
         Effect::Clear { register: Register::Cr0, mask: Cr0::AM.union(Cr0::TS).union(Cr0::EM).bits() },
@@ -310,8 +303,12 @@ pub const BY_ARRIVAL: &[Step] = &[
     .when(When::All(FeatureSet::MCA)),
     by_arrival("lass-off", "an identity mapping is in the low half: a supervisor access is #GP", "Linux 731d43750cf8")
         .when(When::All(FeatureSet::LASS)),
-    by_arrival("pks-off", "keys in IA32_PKRS would apply to the lot's pages", "SDM vol. 3, \"Protection Keys\"")
-        .when(When::All(FeatureSet::PKS)),
+    by_arrival(
+        "pks-off",
+        "keys in IA32_PKRS, which a handler of the owner's may load at any time, would apply to the lot's pages",
+        "SDM vol. 3, \"Protection Keys\"",
+    )
+    .when(When::All(FeatureSet::PKS)),
     by_arrival(
         "global-pages-off",
         "global translations of the owner's would outlive the load of CR3",
@@ -328,13 +325,10 @@ pub const BY_ARRIVAL: &[Step] = &[
         "GDT, IDT, TSS and stacks of the owner's are overwritten by the next kernel",
         "Thomas Gleixner, \"Cure kexec() vs. mwait_play_dead() troubles\", 2023",
     ),
-    by_arrival("nested-task-clear", "IRETQ with RFLAGS.NT set is #GP", "SDM vol. 2A, IRET"),
-    Step::new(
-        "flags-clear",
-        Effect::ByArrival,
-        Harm::NotModelled,
-        "DF and AC are the owner's, and nothing in bay code looks at them; with TF set no CPU comes as far as here",
-        "SDM vol. 1, \"EFLAGS\"",
+    by_arrival(
+        "nested-task-clear",
+        "IRETQ with RFLAGS.NT set is #GP; the same POPFQ clears DF, AC and IOPL, at which nothing in bay code looks",
+        "SDM vol. 2A, IRET; SDM vol. 1, \"EFLAGS\"",
     ),
 ];
 

@@ -23,7 +23,6 @@ pub(super) const ALL: &[Harm] = &[
     Harm::new("lass-off", Vendor::Intel, Hlt, |stage| cr4_on(stage, Cr4::LASS), Stage::wake)
         .at_owner_text(|stage, step| keep(stage, step, Cr4::LASS)),
     Harm::new("pks-off", Vendor::Intel, Hlt, protection_keys, Stage::wake)
-        .behind(&["pkrs-off"])
         .at_owner_text(|stage, step| keep(stage, step, Cr4::PKS)),
     Harm::new("global-pages-off", Vendor::Intel, Hlt, global_page, Stage::wake)
         .at_owner_text(|stage, step| keep(stage, step, Cr4::PGE)),

@@ -41,8 +41,6 @@ pub struct Harm {
     pub mechanism: Mechanism,
     /// Which CPU.
     pub processor: Processor,
-    /// Steps that prevent the same harm as a second line: left out in both runs, so that this one shows.
-    pub second_line: &'static [&'static str],
     shape: fn(&mut MachineConfig),
     prepare: fn(&mut Stage),
     during: fn(&mut Stage, u64),
@@ -64,7 +62,6 @@ impl Harm {
             vendor,
             mechanism,
             processor: Processor::Application,
-            second_line: &[],
             shape: |_| {},
             prepare,
             during: |_, _| {},
@@ -80,11 +77,6 @@ impl Harm {
 
     const fn on_bootstrap(mut self) -> Self {
         self.processor = Processor::Bootstrap;
-        self
-    }
-
-    const fn behind(mut self, second_line: &'static [&'static str]) -> Self {
-        self.second_line = second_line;
         self
     }
 
@@ -125,10 +117,8 @@ impl Harm {
         let Some((mut stage, mut steps, request)) = Stage::new(config, self.mechanism, self.processor, orders)? else {
             return Ok(Some(format!("no orders for {}", self.mechanism)));
         };
-        steps.retain(|taken| {
-            let left_out = step == Step::LeftOut && taken.id.0 == self.step;
-            !left_out && !self.second_line.contains(&taken.id.0)
-        });
+        // This one alone: a step that another makes superfluous would not show.
+        steps.retain(|taken| step == Step::Taken || taken.id.0 != self.step);
         stage.reserve(&request)?;
         (self.prepare)(&mut stage);
         match stage.arrive(self, step, steps) {

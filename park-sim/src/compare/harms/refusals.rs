@@ -5,10 +5,11 @@ use crate::machine::{CpuidRegs, EventKind, Gpr, HostReg, MachineConfig, Seg, Ven
 use crate::world::{DEFAULT_LOT, WorldError};
 use park_core::Mechanism::{Clgi, Hlt};
 use park_x86::frame::CODE64_DESCRIPTOR;
-use park_x86::registers::control::{Efer, SELECTOR_TI};
+use park_x86::registers::control::{Efer, SELECTOR_RPL, SELECTOR_TI};
 use park_x86::registers::msr;
 
 pub(super) const ALL: &[Harm] = &[
+    Harm::new("refuse-not-supervisor", Vendor::Intel, Hlt, user_code, Stage::wake),
     Harm::new("refuse-nxe-off", Vendor::Intel, Hlt, no_execute_off, Stage::wake),
     Harm::new("refuse-ldt-code", Vendor::Intel, Hlt, code_in_ldt, Stage::wake).during(nmi_before_every_step),
     Harm::new("refuse-large-selector", Vendor::Intel, Hlt, large_selector, Stage::wake).during(nmi_before_every_step),
@@ -39,6 +40,11 @@ const VIEW_OF_GDT: u64 = 0x2000;
 const LARGE_SELECTOR: u16 = 0x200;
 /// A present LDT (Intel SDM vol. 3, "Code- and Data-Segment Descriptor Types").
 const LDT_ATTR: u16 = 0x82;
+
+/// A process that has linked the library.
+fn user_code(stage: &mut Stage) {
+    stage.world.machine.cpu_mut(stage.cpu).segs[Seg::Cs as usize].selector |= SELECTOR_RPL as u16;
+}
 
 fn no_execute_off(stage: &mut Stage) {
     stage.change(HostReg::Msr(msr::EFER), |efer| efer & !Efer::NXE.bits());
