@@ -1,7 +1,8 @@
 //! Take an x86 CPU away from an operating system, hold it safely, give it back.
 //!
 //! This is the crate that a kernel, bootloader or hypervisor depends on: the heart ([`core`]), the x86 half ([`x86`]),
-//! a backend for each vendor ([`intel`], [`amd`], each behind the feature of its name), and [`detect`], which picks one.
+//! a backend for each vendor ([`intel`], [`amd`], each behind the feature of its name), [`detect`], which picks one, and
+//! [`policy`], which plans (behind the feature of its name).
 //!
 //! ```
 //! use cpu_park::core::Mechanism;
@@ -23,6 +24,8 @@
 #![forbid(unsafe_code)]
 
 mod detected;
+#[cfg(feature = "policy")]
+mod kind;
 
 pub use detected::{Backend, Detected, detect};
 
@@ -31,6 +34,8 @@ pub use park_amd as amd;
 pub use park_core as core;
 #[cfg(feature = "intel")]
 pub use park_intel as intel;
+#[cfg(feature = "policy")]
+pub use park_policy as policy;
 pub use park_x86 as x86;
 
 /// The README's example is compiled and run.

@@ -6,6 +6,12 @@ use park_x86::features::Features;
 /// linux-pm, 2024).
 const C1: u32 = 0x00;
 
+/// Time out of C1 by MWAIT, in microseconds: what is reported for Zen (1 to 1.5 us), rounded up.
+pub const MWAIT_EXIT_LATENCY_US: u32 = 2;
+
+/// Longest time out of HLT, in microseconds, that is known: an EPYC 7502P (FreeBSD review D47444).
+pub const HLT_EXIT_LATENCY_US: u32 = 400;
+
 /// The hint for a budget of `latency_us` microseconds: always C1.
 ///
 /// C1 by MWAIT is not the same depth as HLT: on an EPYC 7502P a HLT took about 400 µs to wake from, like the I/O

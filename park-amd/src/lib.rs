@@ -26,6 +26,6 @@ mod steps;
 
 pub use capabilities::{Capabilities, Svm};
 pub use claims::{CLAIMS, claim};
-pub use depths::deepest;
+pub use depths::{HLT_EXIT_LATENCY_US, MWAIT_EXIT_LATENCY_US, deepest};
 pub use errata::ERRATA;
 pub use steps::{REFUSALS, STEPS};

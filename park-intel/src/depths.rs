@@ -11,6 +11,21 @@ pub struct Depth {
     pub exit_latency_us: u32,
 }
 
+/// First hint at which a CPU may lose what is in its caches: C3 (SDM vol. 2B, "MWAIT": bits 7:4 are C-state less 1).
+pub const C3_HINT: u32 = 0x10;
+
+/// Longest time out of HLT, in microseconds: that of C1E, which firmware may make of C1 (the longest in
+/// intel_idle.c's tables).
+pub const HLT_EXIT_LATENCY_US: u32 = 10;
+
+impl Depth {
+    /// True if the state is C3 or deeper.
+    #[must_use]
+    pub const fn is_deep(&self) -> bool {
+        self.hint >= C3_HINT
+    }
+}
+
 const fn depth(hint: u32, exit_latency_us: u32) -> Depth {
     Depth { hint, exit_latency_us }
 }

@@ -27,6 +27,6 @@ mod steps;
 
 pub use capabilities::Capabilities;
 pub use claims::{CLAIMS, claim};
-pub use depths::{C1, DEPTHS, Depth, ModelDepths, deepest, depths_of};
+pub use depths::{C1, C3_HINT, DEPTHS, Depth, HLT_EXIT_LATENCY_US, ModelDepths, deepest, depths_of};
 pub use errata::ERRATA;
 pub use steps::{REFUSALS, STEPS};

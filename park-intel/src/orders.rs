@@ -10,9 +10,6 @@ use park_x86::errata::{self, Consequence};
 use park_x86::features::FeatureSet;
 use park_x86::orders::{Orders, StoreWake, Unavailable, check_monitor, check_needed};
 
-/// First hint at which a CPU may lose what is in its caches: C3 (SDM vol. 2B, "MWAIT": bits 7:4 are C-state less 1).
-const C3_HINT: u32 = 0x10;
-
 impl Capabilities {
     /// Orders to park by `mechanism`. `latency_us` bounds the depth of MWAIT, in microseconds; others ignore it.
     ///
@@ -34,10 +31,11 @@ impl Capabilities {
                 let mut orders = new(unreliable.map_or(StoreWake::Reliable, StoreWake::Unreliable));
                 let flush = errata::first(ERRATA, features.signature, Consequence::FlushBeforeMonitor).is_some();
                 orders.wait_flags.set(WaitFlags::CLFLUSH, flush && features.has(FeatureSet::CLFLUSH));
-                orders.mwait_hint = deepest(features, latency_us).hint;
+                let depth = deepest(features, latency_us);
+                orders.mwait_hint = depth.hint;
                 // A deep state may power the caches off; an INIT from there must not strand dirty lines (Xen
                 // default_dead_idle()).
-                if orders.mwait_hint >= C3_HINT {
+                if depth.is_deep() {
                     orders.wait_flags |= WaitFlags::WBINVD;
                 }
                 Ok(orders)
