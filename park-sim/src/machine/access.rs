@@ -12,7 +12,6 @@ use super::memory::NO_FRAME;
 use super::paging::{Dir, Place};
 use super::rules::Rule;
 use super::store_buffer::Entry;
-use super::trace::{TraceRecord, TraceWhat};
 
 /// Who writes memory, for what a store does to monitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,8 +246,7 @@ impl Machine {
             self.own_line(c, phys);
         }
         if self.trace.is_on() {
-            let rip = self.cpus[c].rip;
-            self.trace.push(TraceRecord { step: self.steps, cpu: c, rip, what: TraceWhat::Store { phys, value } });
+            self.record_store(c, phys, value);
         }
     }
 

@@ -57,11 +57,7 @@ impl Machine {
     /// once. Targets that do not exist are ignored.
     pub fn inject(&mut self, event: Event) {
         if self.trace.is_on() {
-            let cpu = match event.target {
-                Target::Cpu(cpu) => cpu,
-                Target::All | Target::AllBut(_) => self.cpus.len(),
-            };
-            self.trace.push(TraceRecord { step: self.steps, cpu, rip: 0, what: TraceWhat::Injected(event.kind) });
+            self.record_event(event);
         }
         if event.kind == EventKind::Reset {
             self.reset_machine(ResetCause::Injected);
@@ -319,6 +315,7 @@ impl Machine {
     pub(crate) fn reset_machine(&mut self, cause: ResetCause) {
         if self.reset.is_none() {
             self.reset = Some(cause);
+            self.recorded(|recorder, machine| recorder.reset(machine));
         }
     }
 

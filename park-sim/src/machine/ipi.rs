@@ -219,6 +219,9 @@ impl Machine {
                 _ => c != sender && self.cpus[c].apic.mode() != ApicMode::Disabled,
             };
             if chosen {
+                if self.trace.is_on() {
+                    self.record_ipi(sender, c, kind);
+                }
                 self.arrive(c, kind);
                 if mode == delivery::LOWEST && shorthand == 0 {
                     return;

@@ -42,6 +42,9 @@ impl Machine {
             if c != origin && !broadcast {
                 continue;
             }
+            if c != origin && self.trace.is_on() {
+                self.record_spread(c);
+            }
             let waiting = self.cpus[c].activity == Activity::WaitForSipi;
             if waiting && self.knob::<McWfs>() == McWfs::Ignore {
                 continue;

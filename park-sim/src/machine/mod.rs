@@ -42,6 +42,7 @@ mod msr_access;
 mod op;
 mod pack;
 mod paging;
+mod record;
 pub mod rules;
 pub mod schedule;
 pub mod setup;

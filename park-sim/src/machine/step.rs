@@ -26,29 +26,11 @@ impl Machine {
         if !self.trace.is_on() {
             return self.step_inner(cpu);
         }
-        let (rip, bits) = (self.cpus[cpu].rip, self.cpus[cpu].code_bits);
-        let outcome = self.step_inner(cpu);
-        let what = match outcome {
-            Outcome::Executed => TraceWhat::Instruction { bytes: self.bytes_fetched(cpu, rip), bits },
-            other => TraceWhat::Step(other),
-        };
-        self.trace.push(TraceRecord { step: self.steps, cpu, rip, what });
-        outcome
-    }
-
-    /// The bytes at `rip` in the page that `c` fetched from last.
-    #[cold]
-    fn bytes_fetched(&self, c: usize, rip: u64) -> [u8; MAX_INSTRUCTION] {
-        let mut bytes = [0; MAX_INSTRUCTION];
-        let frame = self.cpus[c].fetch.frame;
-        for (offset, byte) in ((rip & 0xfff) as usize..4096).zip(&mut bytes) {
-            *byte = self.memory.read(frame, offset, 1) as u8;
-        }
-        bytes
+        self.step_recorded(cpu)
     }
 
     #[inline]
-    fn step_inner(&mut self, c: usize) -> Outcome {
+    pub(super) fn step_inner(&mut self, c: usize) -> Outcome {
         self.steps += 1;
         if self.cpus[c].attention {
             return self.step_attentively(c);

@@ -2,6 +2,7 @@
 
 use super::activity::Outcome;
 use super::event::EventKind;
+use crate::recording::Recorder;
 
 /// What a trace record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,18 +64,32 @@ pub struct Trace {
     records: Vec<TraceRecord>,
     capacity: usize,
     next: usize,
+    is_on: bool,
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 impl Trace {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { records: Vec::with_capacity(capacity), capacity, next: 0 }
+        Self { records: Vec::with_capacity(capacity), capacity, next: 0, is_on: capacity != 0, recorder: None }
     }
 
-    /// Whether records are kept.
+    /// Whether records are kept, or a recorder follows the run.
     #[must_use]
     #[inline]
     pub const fn is_on(&self) -> bool {
-        self.capacity != 0
+        self.is_on
+    }
+
+    /// From now on a recorder follows the run.
+    pub(crate) fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(Box::new(recorder));
+        self.is_on = true;
+    }
+
+    /// The recorder follows no longer.
+    pub(crate) fn take_recorder(&mut self) -> Option<Box<Recorder>> {
+        self.is_on = self.capacity != 0;
+        self.recorder.take()
     }
 
     pub(crate) fn push(&mut self, record: TraceRecord) {

@@ -5,6 +5,7 @@
 
 mod act;
 mod builtin;
+mod describe;
 mod end;
 mod errata;
 mod error;
@@ -24,7 +25,7 @@ pub use errata::Erratum;
 pub use error::{Place, ScenarioError};
 pub use orders::{GenericOrders, Orders, ParkOrders};
 pub use report::{CpuReport, EventReport, Failure, KnobReport, Outcome, Report};
-pub use run::{RunOptions, run};
+pub use run::{Record, RunOptions, run};
 pub use step::{By, Damage, From, How, Left, Old, Ram, Result, Step, Verb, When};
 
 use crate::machine::{Knob, MachineConfig, Vendor};

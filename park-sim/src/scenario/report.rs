@@ -1,6 +1,7 @@
 //! What came of a run.
 
 use super::{Cause, Declared, End};
+use crate::recording::Recording;
 use serde::Serialize;
 
 /// What came of a scenario.
@@ -96,4 +97,7 @@ pub struct Report {
     pub events: Vec<EventReport>,
     /// The last steps of the machine, if a trace was asked for.
     pub trace: Vec<String>,
+    /// What the run looked like, if a recording was asked for.
+    #[serde(skip)]
+    pub recording: Option<Box<Recording>>,
 }

@@ -26,6 +26,18 @@ pub struct RunOptions {
     pub rules: RuleSet,
     /// How many of the machine's last steps the report tells.
     pub trace: usize,
+    /// Whether the report has a recording of the run.
+    pub record: Record,
+}
+
+/// Whether a run is recorded. The rest of its report does not depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Record {
+    /// No.
+    #[default]
+    Off,
+    /// Yes, as a [`Recording`](crate::recording::Recording).
+    On,
 }
 
 /// What the plan says of a CPU.
@@ -143,6 +155,9 @@ impl<'s> Run<'s> {
             untouched: None,
         };
         run.choose_boss();
+        if options.record == Record::On {
+            run.world.record();
+        }
         run.enable_local_machine_checks();
         Ok(run)
     }
@@ -167,6 +182,7 @@ impl<'s> Run<'s> {
     pub(super) fn play(&mut self, steps: &[Step]) -> Result<(), ScenarioError> {
         for step in steps {
             self.place = step.place.clone();
+            self.world.note(|| step.verb.describe(), step.place.line);
             self.act(&step.verb)?;
         }
         Ok(())
@@ -237,6 +253,7 @@ impl<'s> Run<'s> {
                 outcome == Outcome::Lost && (!self.options.knobs.is_empty() || self.ends_match(&cpus))
             }
         };
+        let recording = self.world.take_recording().map(Box::new);
         let machine = &self.world.machine;
         let knobs = machine
             .knobs_read()
@@ -257,6 +274,7 @@ impl<'s> Run<'s> {
             failures: self.failures,
             events: self.events,
             trace,
+            recording,
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::foreign::Parker;
 use crate::foreign::code::{self, data};
 use crate::foreign::firmware::{self, HasMonitor, TAG_FIRMWARE};
 use crate::machine::{Activity, EventKind, Evict, Gpr};
+use crate::recording::Place;
 
 /// Steps that a CPU may need from its kernel into a foreign parker's wait.
 const SETTLE_STEPS: u64 = 400;
@@ -53,6 +54,7 @@ impl World {
         self.machine.write_phys(phys, &text.bytes);
         self.whereabouts[cpu] = Whereabouts::Foreign;
         self.machine.set_allowed(cpu, allow(&[self.kernel.tag]));
+        self.record_place(cpu, Place::Foreign);
         let rip = match parker {
             Parker::LinuxMwait | Parker::LinuxMwaitKicked => text.linux_mwait,
             Parker::LinuxHlt | Parker::RawInit => text.linux_hlt,

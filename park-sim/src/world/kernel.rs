@@ -239,6 +239,11 @@ impl Kernel {
         machine.enable_apic(cpu);
     }
 
+    /// Linear range of the kernel's own code, without the owner text.
+    pub(super) const fn text(&self) -> [u64; 2] {
+        [self.base + at::TEXT, self.base + at::OWNER_TEXT]
+    }
+
     /// The selector of a CPU's TSS.
     #[must_use]
     pub const fn tr(&self, cpu: usize) -> u16 {

@@ -10,6 +10,7 @@ mod hand_on;
 mod kernel;
 mod next;
 mod parking;
+mod record;
 
 pub use error::WorldError;
 pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, KernelCode, STARTUP_PAGE, Witness};
@@ -18,6 +19,7 @@ pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, Sanitise
 
 use crate::machine::{Event, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
 use crate::platform::{Loader, OnCpu};
+use crate::recording::Place;
 use park_core::lot::{Layout, Lot, PagingLevels, Stage, bay};
 use park_core::op::{Lease, Operation, Reply, Step};
 use park_core::{Clock, IpiSender, LotMemory, PhysAddr};
@@ -158,6 +160,7 @@ impl World {
         self.whereabouts[cpu] = Whereabouts::Kernel;
         let tags = allow(&[self.kernel.tag, TAG_LOT]);
         self.machine.set_allowed(cpu, tags);
+        self.record_place(cpu, Place::Kernel);
     }
 
     /// Builds a lot of `bays` bays at `phys` under the current kernel.

@@ -4,6 +4,7 @@ use super::{KERNEL_TAGS, Kernel, TAG_FIRST_KERNEL};
 use super::{OVERWRITE_PAGE, TAG_LOT, TAG_NOBODY, Whereabouts, World, WorldError, allow};
 use crate::machine::cpu::ArmedBy;
 use crate::machine::{Activity, Event, EventKind, PhysRange, Tag};
+use crate::recording::Place;
 use park_core::ApicId;
 use park_core::IpiSender;
 use park_core::{Entry, PhysAddr};
@@ -40,6 +41,7 @@ impl World {
         for other in (0..self.machine.cpu_count()).filter(|other| *other != cpu) {
             if self.whereabouts[other] == Whereabouts::Kernel {
                 self.whereabouts[other] = Whereabouts::Foreign;
+                self.record_place(other, Place::Foreign);
             }
             // The new kernel's place may have been an older one's.
             if self.whereabouts[other] == Whereabouts::Foreign {
@@ -59,6 +61,7 @@ impl World {
         let number = self.kernels_so_far;
         self.kernels_so_far += 1;
         self.kernel = Self::load_kernel(&mut self.machine, number, self.levels, cpus)?;
+        self.record_kernel();
         if let Some(lot) = self.lot {
             self.kernel.map_lot(&mut self.machine, &lot.lot)?;
         }
@@ -72,10 +75,12 @@ impl World {
     pub fn overwrite(&mut self, cpu: usize, range: PhysRange) -> Result<(), WorldError> {
         let allowed = self.machine.cpu(cpu).allowed_tags;
         self.machine.set_allowed(cpu, u64::MAX);
+        self.record_front_begins(cpu, range);
         for page in (range.start..range.end()).step_by(OVERWRITE_PAGE.len()) {
             self.overwrite_page(cpu, page);
         }
         self.machine.drain_all(cpu);
+        self.record_front_ends();
         self.machine.set_allowed(cpu, allowed);
         self.machine.set_tag(range, TAG_NOBODY);
         Ok(())
@@ -211,6 +216,7 @@ impl World {
             self.sanitisers[cpu] = None;
             self.machine.cpu_mut(cpu).activity = Activity::WaitForSipi;
             self.whereabouts[cpu] = Whereabouts::Foreign;
+            self.record_place(cpu, Place::Foreign);
         }
         self.kernel.run_idle(&mut self.machine, boss);
         self.allow_kernel(boss);
@@ -237,6 +243,7 @@ impl World {
         let page = PhysRange::new(super::STARTUP_PAGE, park_core::lot::PAGE_SIZE);
         self.machine.set_tag(page, kernel.tag);
         self.kernel = kernel.clone();
+        self.record_kernel();
         if let Some(lot) = self.lot {
             self.kernel.map_lot(&mut self.machine, &lot.lot)?;
         }

@@ -3,6 +3,7 @@
 use super::{FrameKind, KERNEL_CPUS_MAX, Kernel, TAG_LOT, Whereabouts, World, WorldError, allow};
 use crate::machine::{Activity, Event, EventKind, Gpr, HostReg, Special};
 use crate::platform::OnCpu;
+use crate::recording::Place;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
 use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
 use park_core::{ApicId, Clock, Cpu, Entry, Mechanism, PhysAddr, Ticks};
@@ -169,6 +170,8 @@ impl World {
         }
         let rip = state.rip;
         self.sanitisers[cpu] = Some(InProgress { sanitiser, bay, rip });
+        let phys = self.lot()?.range.start + bay.offset();
+        self.record_place(cpu, Place::Bay(phys));
         self.whereabouts[cpu] = Whereabouts::Arriving(bay.offset());
         let tags = allow(&[self.kernel.tag, TAG_LOT]);
         self.machine.set_allowed(cpu, tags);
@@ -223,6 +226,7 @@ impl World {
             Ok(true) => {
                 let (bay, features) = (task.bay, task.sanitiser.context.features);
                 self.sanitisers[cpu] = None;
+                self.machine.recorded(|recorder, _| recorder.sanitised());
                 self.write_arrival(cpu, bay, &features)
             }
             Err(error) => {
