@@ -8,15 +8,18 @@ pub mod args;
 pub mod completions;
 pub mod deadline;
 pub mod demo;
+pub mod dump;
 pub mod exit;
 pub mod files;
 pub mod input;
 pub mod interrupt;
+pub mod machine;
 pub mod names;
 pub mod output;
 pub mod paint;
 pub mod sim;
 pub mod survey;
+pub mod topology;
 
 use args::Command;
 use exit::{Exit, Failure};
