@@ -16,6 +16,7 @@ pub mod interrupt;
 pub mod machine;
 pub mod names;
 pub mod output;
+pub mod page;
 pub mod paint;
 pub mod sim;
 pub mod survey;
