@@ -5,6 +5,7 @@
 
 mod abi;
 mod claims;
+mod guarantees;
 mod registers;
 mod rules;
 mod sanitising;
@@ -29,6 +30,7 @@ pub fn pages() -> Vec<Page> {
         ("registers.md", registers::page()),
         ("sanitising.md", sanitising::page()),
         ("claims.md", claims::page()),
+        ("guarantees.md", guarantees::page()),
         ("rules.md", rules::page()),
     ]
     .into_iter()

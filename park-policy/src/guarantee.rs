@@ -67,7 +67,8 @@ impl Accepts {
 /// What a guarantee is derived from.
 #[derive(Clone, Copy, Debug)]
 pub enum Basis {
-    /// All claims of these events that may apply have a response that is accepted, and each event has one.
+    /// All claims of these events that may apply have a response that is accepted, and each event has one that is not
+    /// limited to kind implementations.
     Claims {
         /// The events.
         events: &'static [Event],
@@ -196,7 +197,8 @@ const fn may_apply(condition: Condition, processor: Processor) -> bool {
 
 impl Guarantees {
     /// What `mechanism` guarantees on a CPU that is `processor`, by `claims` alone: a flag is there if each of its events
-    /// has a claim, and *every* claim that may apply has a response that the flag accepts.
+    /// has a claim that applies also where the implementation is unkind, and *every* claim that may apply has a response
+    /// that the flag accepts. So nothing is guaranteed of what nobody claims.
     ///
     /// Flags that depend on the model ([`Basis::Waits`]) are not; see [`of_kind`](Self::of_kind).
     #[must_use]
@@ -209,7 +211,10 @@ impl Guarantees {
             for (promise, claimed) in PROMISES.iter().zip(&mut claimed) {
                 let Basis::Claims { events, accepts } = promise.basis else { continue };
                 let Some(index) = events.iter().position(|event| *event == claim.event) else { continue };
-                *claimed |= 1 << index;
+                // What a kind implementation does says nothing of an unkind one.
+                if claim.condition != Condition::ImplementationKind {
+                    *claimed |= 1 << index;
+                }
                 if !accepts.includes(claim.response) {
                     refuted |= promise.guarantee;
                 }

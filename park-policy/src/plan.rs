@@ -52,7 +52,9 @@ impl fmt::Display for Reason {
             Self::Preferred(preferred) => {
                 write!(f, "provides all that is required, and of what is preferred the most: {preferred}")
             }
-            Self::FirstOfEquals => f.write_str("provides all that is required; others do too, and it is the simplest"),
+            Self::FirstOfEquals => {
+                f.write_str("provides all that is required; another is as good, and comes later in park's own order")
+            }
             Self::OwnPolicy => f.write_str("provides all that is required; chosen by the caller's policy"),
         }
     }
