@@ -5,6 +5,7 @@
 //! | `t` | the test: `smp`, `skeleton`, `fault` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
+//! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 use core::fmt;
 
@@ -43,6 +44,38 @@ impl Test {
     }
 }
 
+/// How the image ends the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ending {
+    /// QEMU's `isa-debug-exit` at its port.
+    Qemu,
+    /// Bochs' shutdown port.
+    Bochs,
+    /// Not at all: real machines, where nobody knows what listens at a port.
+    Halt,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Qemu, Self::Bochs, Self::Halt];
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Bochs => "bochs",
+            Self::Halt => "halt",
+        }
+    }
+
+    /// The ending with this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ending| ending.name() == name)
+    }
+}
+
 /// The parsed command line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Options {
@@ -52,11 +85,13 @@ pub struct Options {
     pub cpus: u32,
     /// The longest wait for another CPU, in milliseconds.
     pub timeout_ms: u32,
+    /// How the machine ends.
+    pub ending: Ending,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { test: Test::Smp, cpus: 0, timeout_ms: DEFAULT_TIMEOUT_MS }
+        Self { test: Test::Smp, cpus: 0, timeout_ms: DEFAULT_TIMEOUT_MS, ending: Ending::Qemu }
     }
 }
 
@@ -89,6 +124,11 @@ pub enum CmdlineError<'a> {
         /// The name.
         name: &'a str,
     },
+    /// An ending that doesn't exist.
+    UnknownEnding {
+        /// The name.
+        name: &'a str,
+    },
     /// A value that is no decimal number of 32 bits.
     NotANumber {
         /// The key.
@@ -103,9 +143,10 @@ impl fmt::Display for CmdlineError<'_> {
         match self {
             Self::NotText { offset } => write!(f, "the command line is not UTF-8 at byte {offset}"),
             Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
-            Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus and timeout_ms"),
+            Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus, timeout_ms and exit"),
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => write!(f, "unknown test `{name}`; there are smp, skeleton and fault"),
+            Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
     }
@@ -121,7 +162,7 @@ impl Options {
     pub fn parse(bytes: &[u8]) -> Result<Self, CmdlineError<'_>> {
         let text =
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
-        let (mut test, mut cpus, mut timeout_ms) = (None, None, None);
+        let (mut test, mut cpus, mut timeout_ms, mut ending) = (None, None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -130,6 +171,10 @@ impl Options {
                     set_once(&mut test, parsed, key)?;
                 }
                 "cpus" => set_once(&mut cpus, number(key, value)?, key)?,
+                "exit" => {
+                    let parsed = Ending::from_name(value).ok_or(CmdlineError::UnknownEnding { name: value })?;
+                    set_once(&mut ending, parsed, key)?;
+                }
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
             }
@@ -139,6 +184,7 @@ impl Options {
             test: test.unwrap_or(default.test),
             cpus: cpus.unwrap_or(default.cpus),
             timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),
+            ending: ending.unwrap_or(default.ending),
         })
     }
 }
@@ -160,14 +206,17 @@ mod tests {
 
     #[test]
     fn empty_line_gives_defaults() {
-        assert_eq!(Options::parse(b""), Ok(Options { test: Test::Smp, cpus: 0, timeout_ms: 10_000 }));
+        assert_eq!(
+            Options::parse(b""),
+            Ok(Options { test: Test::Smp, cpus: 0, timeout_ms: 10_000, ending: Ending::Qemu })
+        );
         assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
     }
 
     #[test]
     fn every_key_is_read() {
-        let parsed = Options::parse(b" cpus=4  t=skeleton timeout_ms=250");
-        assert_eq!(parsed, Ok(Options { test: Test::Skeleton, cpus: 4, timeout_ms: 250 }));
+        let parsed = Options::parse(b" cpus=4  t=skeleton exit=bochs timeout_ms=250");
+        assert_eq!(parsed, Ok(Options { test: Test::Skeleton, cpus: 4, timeout_ms: 250, ending: Ending::Bochs }));
     }
 
     #[test]
@@ -179,7 +228,8 @@ mod tests {
 
     #[test]
     fn bad_words_are_refused_by_name() {
-        let cases: [(&[u8], CmdlineError<'_>); 8] = [
+        let cases: [(&[u8], CmdlineError<'_>); 9] = [
+            (b"exit=door", CmdlineError::UnknownEnding { name: "door" }),
             (b"t=smp \xff", CmdlineError::NotText { offset: 6 }),
             (b"verbose", CmdlineError::NoValue { word: "verbose" }),
             (b"test=smp", CmdlineError::UnknownKey { key: "test" }),

@@ -1,11 +1,11 @@
 //! The freestanding image that parks real CPUs, as a library.
 //!
-//! What can be computed is here and tested on the host: the [command line](cmdline), [PVH start info](pvh),
-//! the [processor list](madt), the [memory layout](memory), [descriptor tables](cpu_tables) and
+//! What can be computed is here and tested on the host: the [command line](cmdline), [PVH start info](pvh), [multiboot2
+//! information](multiboot2), the [processor list](madt), the [memory layout](memory), [descriptor tables](cpu_tables) and
 //! [report lines](report). What needs the machine for itself is in `image`, compiled with the feature `image`;
 //! the binary is a panic handler around it.
 //!
-//! The image is entered by PVH (`qemu-system-x86_64 -kernel`), runs one test that the command line names,
+//! The image is entered by PVH (`qemu-system-x86_64 -kernel`) or multiboot2 (GRUB on BIOS and UEFI, kexec), runs one test that the command line names,
 //! writes one JSON object per line to COM1, ends with `{"event":"complete",…}` and leaves QEMU through
 //! `isa-debug-exit`.
 #![cfg_attr(not(test), no_std)]
@@ -14,6 +14,7 @@ pub mod cmdline;
 pub mod cpu_tables;
 pub mod madt;
 pub mod memory;
+pub mod multiboot2;
 pub mod pvh;
 pub mod report;
 

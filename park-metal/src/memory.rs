@@ -1,7 +1,7 @@
 //! Where everything lies in physical memory, and the allocator of pages.
 //!
-//! The image identity-maps the low 4 GiB, so a physical address is also a pointer. Regions are fixed; before the
-//! first one is touched, [`check`] compares them with the machine's memory map.
+//! The image identity-maps the low 4 GiB, so a physical address is also a pointer. The image itself is where it was
+//! linked to; every other region is found in the machine's memory map by [`plan`], before anything is touched.
 
 use core::fmt;
 
@@ -37,49 +37,116 @@ impl Region {
     }
 }
 
-/// The page a started CPU begins in: below 1 MiB, since a STARTUP IPI carries 8 bits of page number
-/// (Intel SDM vol. 3, "Local Vector Table" chapter, ICR vector field).
-pub const TRAMPOLINE: Region = Region { name: "trampoline", start: PhysAddr(0x8000), len_bytes: PAGE_BYTES };
 /// Text and data; link.ld holds the same bounds.
 pub const IMAGE: Region = Region { name: "image", start: PhysAddr(0x10_0000), len_bytes: 0x70_0000 };
-/// What [`PageBump`] gives out: the areas of all CPUs, and as much again.
-pub const PAGE_POOL: Region = Region { name: "page-pool", start: PhysAddr(0x80_0000), len_bytes: 0x80_0000 };
-/// The lot under test.
-pub const LOT: Region = Region { name: "lot", start: PhysAddr(0x100_0000), len_bytes: 0x100_0000 };
+/// What the page pool holds: the areas of all CPUs, and as much again.
+const POOL_BYTES: u64 = 2 * MAX_CPUS as u64 * CPU_AREA_BYTES;
+/// Bytes of the lot's region.
+const LOT_BYTES: u64 = 0x100_0000;
+/// Where the search for the trampoline begins and ends. A STARTUP IPI names a page below 1 MiB (Intel SDM vol. 3,
+/// 10.6.1, the ICR's vector field); the first pages hold the real-mode IVT and what firmware keeps beside it, and from
+/// 0xa0000 on there is no memory.
+const TRAMPOLINE_FROM: u64 = 0x8000;
+const TRAMPOLINE_END: u64 = 0xa_0000;
 
-/// All regions.
-pub const REGIONS: [Region; 4] = [TRAMPOLINE, IMAGE, PAGE_POOL, LOT];
+/// Where everything lies on this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Plan {
+    /// The page a started CPU begins in.
+    pub trampoline: Region,
+    /// What [`PageBump`] gives out.
+    pub pool: Region,
+    /// The lot under test.
+    pub lot: Region,
+}
 
-const _: () = assert!(MAX_CPUS as u64 * CPU_AREA_BYTES <= PAGE_POOL.len_bytes / 2, "the pool is too small");
+impl Plan {
+    /// All regions, the image's own among them.
+    #[must_use]
+    pub const fn regions(&self) -> [Region; 4] {
+        [self.trampoline, IMAGE, self.pool, self.lot]
+    }
+}
 
-/// A region that this machine has no usable memory for.
+/// No usable memory for a region.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NotUsable {
-    /// The region.
+    /// The region; it begins where the search began.
     pub region: Region,
 }
 
 impl fmt::Display for NotUsable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Region { name, start, .. } = self.region;
-        write!(f, "no usable memory for {name} at {start} to {}; give the machine 64 MiB", self.region.end())
+        let Region { name, start, len_bytes } = self.region;
+        write!(f, "no usable memory for {name}: {len_bytes:#x} bytes from {start} on; give the machine 128 MiB")
     }
 }
 
 impl core::error::Error for NotUsable {}
 
-/// Checks that every region lies in one range of usable memory, and returns the bytes of all usable memory.
+/// Finds a place for every region in usable memory, the lowest one.
 ///
 /// # Errors
-/// [`NotUsable`] names the first region that does not.
-pub fn check(ranges: impl Iterator<Item = MemoryRange> + Clone, regions: &[Region]) -> Result<u64, NotUsable> {
-    let ram = ranges.filter(|range| range.kind == MEMORY_TYPE_RAM);
-    for &region in regions {
-        if !ram.clone().any(|range| range.contains(region.start, region.len_bytes)) {
-            return Err(NotUsable { region });
-        }
+/// [`NotUsable`] names the first region that has none; the image, which the loader has placed, among them.
+pub fn plan(ranges: impl Iterator<Item = MemoryRange> + Clone) -> Result<Plan, NotUsable> {
+    let fits = |region: &Region| {
+        let mut ram = ranges.clone().filter(|range| range.kind == MEMORY_TYPE_RAM);
+        ram.any(|range| range.contains(region.start, region.len_bytes))
+    };
+    let find = |region: Region, align_bytes: u64, end: u64| {
+        let starts = ranges.clone().filter(|range| range.kind == MEMORY_TYPE_RAM).map(|range| range.start.0);
+        let starts = core::iter::once(region.start.0).chain(starts.filter(|&start| start > region.start.0));
+        let aligned = starts.filter_map(|start| start.checked_next_multiple_of(align_bytes));
+        let places = aligned.map(|start| Region { start: PhysAddr(start), ..region });
+        places
+            .filter(|place| fits(place) && place.end().0 <= end)
+            .min_by_key(|place| place.start)
+            .ok_or(NotUsable { region })
+    };
+    if !fits(&IMAGE) {
+        return Err(NotUsable { region: IMAGE });
     }
-    Ok(ram.fold(0, |sum: u64, range| sum.saturating_add(range.len_bytes)))
+    let region = |name, start, len_bytes| Region { name, start: PhysAddr(start), len_bytes };
+    let trampoline = find(region("trampoline", TRAMPOLINE_FROM, PAGE_BYTES), PAGE_BYTES, TRAMPOLINE_END)?;
+    let map_end = IDENTITY_MAP_END.0;
+    let pool = find(region("page-pool", IMAGE.end().0, POOL_BYTES), CPU_AREA_BYTES, map_end)?;
+    let lot = find(region("lot", pool.end().0, LOT_BYTES), PAGE_BYTES, map_end)?;
+    Ok(Plan { trampoline, pool, lot })
+}
+
+/// The longest memory map that is kept.
+pub const MAP_RANGES_MAX: usize = 256;
+
+/// A copy of the machine's memory map: the loader's lies in memory that may be used for something else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MemoryMap {
+    ranges: [MemoryRange; MAP_RANGES_MAX],
+    len: usize,
+}
+
+impl MemoryMap {
+    /// A copy of `ranges`; `None` if there are more than [`MAP_RANGES_MAX`].
+    pub fn copy(ranges: impl Iterator<Item = MemoryRange>) -> Option<Self> {
+        let mut map =
+            Self { ranges: [MemoryRange { start: PhysAddr(0), len_bytes: 0, kind: 0 }; MAP_RANGES_MAX], len: 0 };
+        for range in ranges {
+            *map.ranges.get_mut(map.len)? = range;
+            map.len += 1;
+        }
+        Some(map)
+    }
+
+    /// The ranges, as the loader had them.
+    pub fn ranges(&self) -> impl Iterator<Item = MemoryRange> + Clone + '_ {
+        self.ranges.iter().take(self.len).copied()
+    }
+
+    /// Bytes of all usable memory.
+    #[must_use]
+    pub fn ram_bytes(&self) -> u64 {
+        let ram = self.ranges().filter(|range| range.kind == MEMORY_TYPE_RAM);
+        ram.fold(0, |sum: u64, range| sum.saturating_add(range.len_bytes))
+    }
 }
 
 /// Gives out pages from a region, in order, and takes none back.
@@ -118,30 +185,64 @@ mod tests {
         MemoryRange { start: PhysAddr(start), len_bytes: end - start, kind: MEMORY_TYPE_RAM }
     }
 
-    #[test]
-    fn regions_are_pages_apart_and_mapped() {
-        for (index, region) in REGIONS.iter().enumerate() {
+    /// As of QEMU's SeaBIOS with 64 MiB.
+    fn small() -> Vec<MemoryRange> {
+        vec![ram(0, 0x9_fc00), MemoryRange { kind: 2, ..ram(0xf_0000, 0x10_0000) }, ram(0x10_0000, 0x400_0000)]
+    }
+
+    fn check(plan: &Plan, map: &[MemoryRange]) {
+        let regions = plan.regions();
+        for (index, region) in regions.iter().enumerate() {
             assert!(region.start.is_aligned(PAGE_BYTES) && region.len_bytes % PAGE_BYTES == 0, "{region:?}");
             assert!(region.end() <= IDENTITY_MAP_END, "{region:?}");
-            for other in &REGIONS[index + 1..] {
+            for other in &regions[index + 1..] {
                 assert!(region.end() <= other.start || other.end() <= region.start, "{region:?} {other:?}");
             }
+            assert!(map.iter().any(|range| range.kind == 1 && range.contains(region.start, region.len_bytes)));
         }
-        assert!(TRAMPOLINE.end() <= PhysAddr(0x10_0000));
+        assert!(plan.trampoline.end() <= PhysAddr(0xa_0000) && plan.pool.start.is_aligned(CPU_AREA_BYTES));
     }
 
     #[test]
     fn a_machine_of_64_mib_is_enough() {
-        let map = [ram(0, 0x9_fc00), MemoryRange { kind: 2, ..ram(0xf_0000, 0x10_0000) }, ram(0x10_0000, 0x400_0000)];
-        assert_eq!(check(map.into_iter(), &REGIONS), Ok(0x9_fc00 + 0x3f0_0000));
+        let plan = plan(small().into_iter()).unwrap();
+        check(&plan, &small());
+        assert_eq!((plan.trampoline.start, plan.pool.start), (PhysAddr(0x8000), PhysAddr(0x80_0000)));
+    }
+
+    #[test]
+    fn regions_go_round_what_firmware_keeps_in_the_middle() {
+        // As of OVMF: ACPI NVS at 8 MiB.
+        let map = [
+            ram(0x1000, 0x8000),
+            ram(0xc000, 0xa_0000),
+            ram(0x10_0000, 0x80_0000),
+            MemoryRange { kind: 4, ..ram(0x80_0000, 0x80_8000) },
+            ram(0x80_8000, 0x81_0000),
+            MemoryRange { kind: 4, ..ram(0x81_0000, 0x90_0000) },
+            ram(0x90_0800, 0x1e00_0000),
+        ];
+        let plan = plan(map.into_iter()).unwrap();
+        check(&plan, &map);
+        assert_eq!((plan.trampoline.start, plan.pool.start), (PhysAddr(0xc000), PhysAddr(0x91_0000)));
     }
 
     #[test]
     fn reserved_or_missing_memory_is_refused_by_name() {
-        let small = [ram(0, 0x9_fc00), ram(0x10_0000, 0x1ff_f000)];
-        assert_eq!(check(small.into_iter(), &REGIONS), Err(NotUsable { region: LOT }));
-        let reserved = [MemoryRange { kind: 2, ..ram(0, 0x400_0000) }];
-        assert_eq!(check(reserved.into_iter(), &REGIONS), Err(NotUsable { region: TRAMPOLINE }));
+        let refused = |map: Vec<MemoryRange>| plan(map.into_iter()).unwrap_err().region.name;
+        assert_eq!(refused(vec![ram(0, 0x9_fc00), ram(0x10_0000, 0x1ff_f000)]), "lot");
+        assert_eq!(refused(vec![MemoryRange { kind: 2, ..ram(0, 0x400_0000) }]), "image");
+        assert_eq!(refused(vec![ram(0, 0x8fff), ram(0xa_0000, 0x800_0000)]), "trampoline");
+        assert_eq!(refused(vec![ram(0, 0x9_f000), ram(0x10_0000, 0x90_0000)]), "page-pool");
+        assert_eq!(refused(vec![ram(0, 0x9_f000), ram(0x10_0000, 0x80_0000), ram(1 << 32, 1 << 33)]), "page-pool");
+    }
+
+    #[test]
+    fn a_map_is_kept_whole_or_not_at_all() {
+        let map = MemoryMap::copy(small().into_iter()).unwrap();
+        assert_eq!(map.ranges().collect::<Vec<_>>(), small());
+        assert_eq!(map.ram_bytes(), 0x9_fc00 + 0x3f0_0000);
+        assert!(MemoryMap::copy(core::iter::repeat_n(ram(0, 1), MAP_RANGES_MAX + 1)).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::image::clock::TscClock;
 use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::world;
-use crate::memory::{PAGE_BYTES, TRAMPOLINE};
+use crate::memory::{PAGE_BYTES, Region};
 
 global_asm!(
     include_str!("ap_start.s"),
@@ -32,23 +32,24 @@ const INIT_US: u64 = 10_000;
 /// From the first STARTUP to the second, if the CPU has not come (same place).
 const STARTUP_US: u64 = 200;
 
-const _: () = assert!(PAGE_LEN as u64 == PAGE_BYTES && TRAMPOLINE.len_bytes == PAGE_BYTES);
+const _: () = assert!(PAGE_LEN as u64 == PAGE_BYTES);
 
 /// Starts the CPU with this APIC id in [`world::ap_main`] and returns when it has left the trampoline.
 ///
 /// # Safety
-/// 1. The trampoline region is usable memory that nobody else uses.
+/// 1. The trampoline region is a page of usable memory that nobody else uses, as `memory::plan` finds it.
 /// 2. `stack_top`, a multiple of 16, is the top of that CPU's own stack, in its prepared area.
 /// 3. No other CPU calls this at the same time, and no earlier call failed.
 pub(crate) unsafe fn start_ap(
     clock: TscClock,
+    trampoline: Region,
     apic_id: ApicId,
     stack_top: u64,
     timeout_us: u64,
 ) -> Result<(), Failure> {
-    let page: *mut [u8; PAGE_LEN] = core::ptr::with_exposed_provenance_mut(TRAMPOLINE.start.0 as usize);
+    let page: *mut [u8; PAGE_LEN] = core::ptr::with_exposed_provenance_mut(trampoline.start.0 as usize);
     let contents = StartupPage {
-        page: TRAMPOLINE.start,
+        page: trampoline.start,
         entry: Entry {
             rip: metal_ap_entry as *const () as u64,
             rsp: stack_top,

@@ -1,5 +1,8 @@
-# The way from the PVH entry into Rust. Included by boot.rs, which fills in what stands in braces.
-# On entry (Xen docs/misc/pvh.pandoc): 32-bit protected mode, flat segments, paging off, IF = 0, EBX = start info.
+# The way from the loader into Rust. Included by boot.rs, which fills in what stands in braces.
+# One entry serves two protocols, which agree on 32-bit protected mode, flat segments, paging off, IF = 0:
+#   PVH (Xen docs/misc/pvh.pandoc)                 EBX = start info, EAX undefined
+#   multiboot2 (specification 2.0, 3.3)            EBX = boot information, EAX = 0x36d76289
+# EAX goes to Rust as it is: who finds neither magic number there looks at what EBX points to.
 
 # ---------------------------------------------------------------------------------------------------------------
 # The note by which a PVH loader finds the entry: name "Xen", type 18 = XEN_ELFNOTE_PHYS32_ENTRY.
@@ -11,6 +14,21 @@
     .asciz "Xen"
     .balign 4
     .quad metal_start32
+
+# ---------------------------------------------------------------------------------------------------------------
+# The multiboot2 header: 8-byte aligned and in the file's first 32 KiB, so link.ld puts it before all other text.
+# ELF loading and the ELF entry are the default; the end tag alone asks for nothing (specification 3.1).
+.section .text.metal_multiboot2, "a"
+.balign 8
+metal_multiboot2:
+    .long 0xe85250d6                # magic number of a header
+    .long 0                         # architecture: 32-bit protected mode of i386
+    .long metal_multiboot2_end - metal_multiboot2
+    .long -(0xe85250d6 + 0 + (metal_multiboot2_end - metal_multiboot2))
+    .word 0                         # the end tag: type,
+    .word 0                         # flags
+    .long 8                         # and its length
+metal_multiboot2_end:
 
 # ---------------------------------------------------------------------------------------------------------------
 # Page tables: one PML4, one PDPT, four page directories of 2 MiB pages = the low 4 GiB at identity.
@@ -49,6 +67,7 @@ metal_start32:
     cli
     cld
     mov %ebx, %ebp                  # CPUID clobbers EBX; keep the start info in EBP
+    mov %eax, %esi                  # and the loader's magic number, if any, in ESI
     lea metal_boot_area + {AREA_BYTES} - 16, %esp
 
     # Long mode and NX, or nothing below makes sense.
@@ -119,6 +138,7 @@ metal_start64:
     mov %eax, %fs
     mov %eax, %gs
     mov %ebp, %edi                                  # first argument, zero-extended
+    mov %esi, %esi                                  # second argument: nothing has touched ESI; zero-extended
     mov %esp, %esp                                  # upper half of RSP is undefined after the mode switch
     xor %ebp, %ebp                                  # the first frame, for whoever walks the stack
     call {main}                                     # RSP is a multiple of 16 before the call: System V ABI

@@ -1,6 +1,9 @@
-//! Leaving the machine: QEMU's `isa-debug-exit`, iobase 0xf4.
+//! Leaving the machine: QEMU's `isa-debug-exit`, iobase 0xf4, or Bochs' shutdown port, or not at all.
 
-use crate::image::insn;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::cmdline::Ending;
+use crate::image::{insn, serial};
 
 /// The port of `-device isa-debug-exit,iobase=0xf4,iosize=4`.
 pub(crate) const EXIT_PORT: u16 = 0xf4;
@@ -20,9 +23,31 @@ pub(crate) enum Verdict {
     NotStarted = 3,
 }
 
-/// Ends the machine. Where there is no such device, halts this CPU.
+/// Where Bochs listens for the word `Shutdown`, byte by byte (Bochs documentation, `unmapped` device).
+const BOCHS_PORT: u16 = 0x8900;
+const BOCHS_WORD: [u8; 8] = *b"Shutdown";
+
+/// The [`Ending`] that [`choose`] was told, as its position in [`Ending::ALL`].
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Says how the machine is to end from now on; before that it is QEMU's way.
+pub(crate) fn choose(ending: Ending) {
+    let position = Ending::ALL.iter().position(|&other| other == ending).unwrap_or(0);
+    CHOSEN.store(position, Ordering::Relaxed);
+}
+
+/// Ends the machine. Where that does not work, halts this CPU.
 pub(crate) fn leave(verdict: Verdict) -> ! {
-    insn::out_u32(EXIT_PORT, verdict as u32);
+    match Ending::ALL.get(CHOSEN.load(Ordering::Relaxed)) {
+        Some(Ending::Qemu) | None => insn::out_u32(EXIT_PORT, verdict as u32),
+        Some(Ending::Bochs) => {
+            serial::flush();
+            for byte in BOCHS_WORD {
+                insn::out_u8(BOCHS_PORT, byte);
+            }
+        }
+        Some(Ending::Halt) => {}
+    }
     loop {
         insn::cli_hlt();
     }

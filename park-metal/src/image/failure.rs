@@ -10,13 +10,17 @@ use crate::cmdline::CmdlineError;
 use crate::image::clock::ClockError;
 use crate::image::percpu::JobBusy;
 use crate::madt::AcpiError;
-use crate::memory::{MAX_CPUS, NotUsable};
+use crate::memory::{MAP_RANGES_MAX, MAX_CPUS, NotUsable};
+use crate::multiboot2::Multiboot2Error;
 use crate::pvh::PvhError;
 
 /// Everything that ends a test early.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Failure {
     Pvh(PvhError),
+    Multiboot2(Multiboot2Error),
+    /// The memory map has more ranges than the image keeps.
+    MapTooLong,
     Cmdline(CmdlineError<'static>),
     OutOfReach {
         what: &'static str,
@@ -52,6 +56,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pvh(error) => write!(f, "{error}"),
+            Self::Multiboot2(error) => write!(f, "{error}"),
+            Self::MapTooLong => write!(f, "the memory map has more than {MAP_RANGES_MAX} ranges"),
             Self::Cmdline(error) => write!(f, "{error}"),
             Self::OutOfReach { what, at } => write!(f, "{what} lies at {at}, outside the low 4 GiB"),
             Self::Memory(error) => write!(f, "{error}"),
@@ -88,6 +94,7 @@ macro_rules! from {
 
 from! {
     PvhError => Pvh,
+    Multiboot2Error => Multiboot2,
     CmdlineError<'static> => Cmdline,
     NotUsable => Memory,
     ClockError => Clock,

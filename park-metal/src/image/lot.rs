@@ -14,7 +14,7 @@ use crate::image::failure::Failure;
 use crate::image::parking::{Parked, detect_here};
 use crate::image::serial;
 use crate::image::world::World;
-use crate::memory::LOT;
+use crate::memory::Region;
 use crate::report::Value;
 
 /// Tells this image's lots apart; any constant will do for a lot that no other kernel will see.
@@ -25,13 +25,14 @@ const KICK_INTERVAL_US: u64 = 500_000;
 /// Builds a lot with a bay for every CPU, and reports it.
 pub(crate) fn build(world: &World) -> Result<Lease, Failure> {
     let detected = detect_here();
+    let phys = world.plan.lot.start;
     let layout = Layout::new(world.online(), detected.features().monitor.largest_line.into())?;
-    let parameters = LotParameters { phys: LOT.start, layout, lot_id: LOT_ID, encryption_mask: 0, mailbox: None };
-    let lot = builder::build(&mut memory(), &parameters)?;
+    let parameters = LotParameters { phys, layout, lot_id: LOT_ID, encryption_mask: 0, mailbox: None };
+    let lot = builder::build(&mut Platform::of(world).memory(), &parameters)?;
     serial::emit(
         "lot",
         &[
-            ("phys", Value::Hex(LOT.start.0)),
+            ("phys", Value::Hex(phys.0)),
             ("bytes", Value::Number(layout.total_len())),
             ("bays", Value::Number(layout.bay_count.into())),
         ],
@@ -39,33 +40,47 @@ pub(crate) fn build(world: &World) -> Result<Lease, Failure> {
     Ok(Lease::first(lot))
 }
 
-/// The lot, as this CPU accesses it.
-fn memory() -> MappedLot {
-    let base = core::ptr::with_exposed_provenance_mut(LOT.start.0 as usize);
-    // SAFETY: the region does not begin at address 0.
-    let base = unsafe { NonNull::new_unchecked(base) };
-    // SAFETY:
-    // 1. The region was checked to be usable memory, and is mapped at identity, write-back, for ever.
-    // 2. It begins with a page.
-    // 3. Nothing uses it but through this function and through the lot's own code.
-    // 4. No reference into it is ever made.
-    // 5. Entries are made in `parking.rs` alone: a departure into the image's own code, on a transit root and a stack of
-    //    the woken CPU's own area, which live for ever.
-    unsafe { MappedLot::new(base, LOT.len_bytes) }
+/// What operations are carried out with, on any CPU of the image: the lot's memory, the time, the local APIC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Platform {
+    clock: TscClock,
+    lot: Region,
 }
 
-/// Carries out an operation on the executing CPU.
-pub(crate) fn drive<O: Operation>(clock: TscClock, operation: O) -> Result<O::Output, Error> {
-    let mut clock = clock;
-    op::drive(operation, &mut memory(), &mut local_apic()?, &mut clock)
+impl Platform {
+    /// The platform of this world. The lot's region comes from `memory::plan` alone.
+    pub(crate) const fn of(world: &World) -> Self {
+        Self { clock: world.clock, lot: world.plan.lot }
+    }
+
+    /// The lot, as the executing CPU accesses it.
+    fn memory(self) -> MappedLot {
+        let base = core::ptr::with_exposed_provenance_mut(self.lot.start.0 as usize);
+        // SAFETY: the region does not begin at address 0.
+        let base = unsafe { NonNull::new_unchecked(base) };
+        // SAFETY:
+        // 1. `memory::plan` found the region in usable memory; it is mapped at identity, write-back, for ever.
+        // 2. It begins with a page.
+        // 3. Nothing uses it but through this function and through the lot's own code.
+        // 4. No reference into it is ever made.
+        // 5. Entries are made in `parking.rs` alone: a departure into the image's own code, on a transit root and a stack
+        //    of the woken CPU's own area, which live for ever.
+        unsafe { MappedLot::new(base, self.lot.len_bytes) }
+    }
+
+    /// Carries out an operation on the executing CPU.
+    pub(crate) fn drive<O: Operation>(self, operation: O) -> Result<O::Output, Error> {
+        let mut clock = self.clock;
+        op::drive(operation, &mut self.memory(), &mut local_apic()?, &mut clock)
+    }
+
+    /// A word of the CPU's bay, by its offset there.
+    pub(crate) fn bay_word(self, parked: &Parked, offset: u64) -> Result<u64, PlatformError> {
+        self.memory().load(parked.bay.offset() + offset)
+    }
 }
 
 /// How long a ring may take in this world.
 pub(crate) fn timing(world: &World) -> Timing {
     Timing { kick_interval_ticks: world.clock.ticks_of_us(KICK_INTERVAL_US), deadline: world.deadline() }
-}
-
-/// A word of the CPU's bay, by its offset there.
-pub(crate) fn bay_word(parked: &Parked, offset: u64) -> Result<u64, PlatformError> {
-    memory().load(parked.bay.offset() + offset)
 }

@@ -1,4 +1,4 @@
-//! What needs the machine for itself: from the PVH entry to the end of the test.
+//! What needs the machine for itself: from the entry to the end of the test.
 
 mod ap_start;
 mod apic;
@@ -8,6 +8,7 @@ mod clock;
 mod exit;
 mod failure;
 mod insn;
+mod loader;
 mod lot;
 mod parking;
 mod percpu;
@@ -26,9 +27,9 @@ use crate::cmdline::Test;
 use crate::report::Value;
 
 /// The 64-bit entry, called by `boot.s` on the boot CPU's own stack.
-extern "C" fn boot_main(start_info: u64) -> ! {
+extern "C" fn boot_main(info: u64, magic: u32) -> ! {
     serial::init();
-    let verdict = match World::build(start_info) {
+    let verdict = match World::build(info, magic) {
         Ok(world) => run(&world),
         Err(error) => {
             serial::emit_failure(format_args!("{error}"));

@@ -13,10 +13,9 @@ use park_x86::sanitise::{self, Context, Paravirtual};
 use crate::cpu_tables::{CODE_SELECTOR, DATA_SELECTOR, TSS_SELECTOR};
 use crate::image::apic::{local_apic, this_cpu};
 use crate::image::area::{Area, Frame};
-use crate::image::clock::TscClock;
 use crate::image::failure::Failure;
 use crate::image::insn;
-use crate::image::lot::{drive, timing};
+use crate::image::lot::{Platform, timing};
 use crate::image::percpu::PerCpu;
 use crate::image::serial;
 use crate::image::snapshot::Snapshot;
@@ -37,7 +36,8 @@ pub(crate) struct Parked {
     /// What the entry found in the registers.
     pub(crate) registers: Snapshot,
     lease: Lease,
-    clock: TscClock,
+    /// What it and its waker carry out operations with.
+    pub(crate) platform: Platform,
 }
 
 /// What the executing CPU is.
@@ -56,6 +56,7 @@ pub(crate) fn reserve(
     cpu: &'static PerCpu,
     mechanism: Mechanism,
 ) -> Result<Parked, Failure> {
+    let platform = Platform::of(world);
     let orders = detect_here().orders(mechanism, 0)?;
     let reservation = Reservation {
         apic_id: cpu.apic_id,
@@ -65,9 +66,9 @@ pub(crate) fn reserve(
         apic_mode: local_apic()?.mode(),
         mwait_hint: orders.mwait_hint,
     };
-    let bay = drive(world.clock, Reserve::any(&lease, reservation))?;
+    let bay = platform.drive(Reserve::any(&lease, reservation))?;
     let (entries, registers) = (AtomicU32::new(0), Snapshot::new());
-    Ok(Parked { cpu, mechanism, lease, bay, clock: world.clock, entries, registers })
+    Ok(Parked { cpu, mechanism, lease, bay, platform, entries, registers })
 }
 
 /// Sends the CPU on its way.
@@ -80,7 +81,7 @@ pub(crate) unsafe fn send(parked: &Parked) -> Result<(), Failure> {
 
 /// Waits for the CPU's acknowledgement, then destroys all that it had used: the area but [`PerCpu`].
 pub(crate) fn await_arrival(world: &World, parked: &Parked) -> Result<(), Failure> {
-    drive(world.clock, AwaitArrival::new(parked.bay, world.deadline()))?;
+    parked.platform.drive(AwaitArrival::new(parked.bay, world.deadline()))?;
     // SAFETY: the CPU has acknowledged its arrival, so it uses nothing outside the lot.
     unsafe { Area::of(parked.cpu).wipe() };
     serial::emit("parked", &[cpu_field(parked), mechanism_field(parked)]);
@@ -162,8 +163,8 @@ pub(crate) fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
         cr3: transit_root,
         arg: area.frame_address(Frame::Departure),
     };
-    drive(world.clock, Wake::new(parked.bay, entry, timing(world)))?;
-    drive(world.clock, AwaitLeft::new(parked.bay, world.deadline()))?;
+    parked.platform.drive(Wake::new(parked.bay, entry, timing(world)))?;
+    parked.platform.drive(AwaitLeft::new(parked.bay, world.deadline()))?;
     world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) >= 2, "a woken CPU in its job loop")?;
     serial::emit("woken", &[cpu_field(parked), mechanism_field(parked)]);
     Ok(())
@@ -185,7 +186,7 @@ extern "C" fn woken(parked: u64) -> ! {
 /// Gives back the bay of the executing CPU.
 fn give_back(parked: &Parked) -> Result<(), Error> {
     let left = Left::new(&parked.lease, parked.bay.index(), parked.cpu.apic_id, &mut this_cpu())?;
-    drive(parked.clock, left)
+    parked.platform.drive(left)
 }
 
 fn address_of(parked: &Parked) -> u64 {

@@ -14,7 +14,7 @@ use park_core::{IpiSender, Mechanism, PlatformError};
 
 use crate::image::apic::{local_apic, send_fixed};
 use crate::image::failure::Failure;
-use crate::image::lot::{self, bay_word, drive, timing};
+use crate::image::lot::{self, timing};
 use crate::image::parking::{Parked, await_arrival, cpu_field, mechanism_field, reserve, send, wake};
 use crate::image::serial;
 use crate::image::smp::{self, expect};
@@ -72,9 +72,9 @@ fn disturb(world: &World, parked: &Parked) -> Result<(), Failure> {
         }
         _ => world.wait(|| bay_nmi_count(parked) == Ok(1), "the bay to count an NMI")?,
     }
-    expect(cpu, "the bay's stage after an NMI", bay_word(parked, bay::STAGE)?, Stage::Waiting as u64)?;
+    expect(cpu, "the bay's stage after an NMI", parked.platform.bay_word(parked, bay::STAGE)?, Stage::Waiting as u64)?;
     // Proof of life. A CPU in Clgi opens GIF for it, and takes the NMI that was held.
-    drive(world.clock, Confirm::new(parked.bay, timing(world)))?;
+    parked.platform.drive(Confirm::new(parked.bay, timing(world)))?;
     // The kick of a confirmation may come after the CPU has seen the doorbell by itself, but it comes.
     let sent = 1 + u64::from(parked.mechanism.needs_nmi());
     world.wait(|| bay_nmi_count(parked).is_ok_and(|count| count >= sent), "the bay to count every NMI")?;
@@ -82,7 +82,12 @@ fn disturb(world: &World, parked: &Parked) -> Result<(), Failure> {
     if parked.mechanism == Mechanism::Clgi {
         expect(cpu, "the bay's count of NMIs after GIF was opened", counted, sent)?;
     }
-    expect(cpu, "the bay's stage after a confirmation", bay_word(parked, bay::STAGE)?, Stage::Waiting as u64)?;
+    expect(
+        cpu,
+        "the bay's stage after a confirmation",
+        parked.platform.bay_word(parked, bay::STAGE)?,
+        Stage::Waiting as u64,
+    )?;
     expect(cpu, "the image's count of NMIs", cpu.nmi_count.load(Ordering::Acquire), own_before)?;
     let fields = [cpu_field(parked), mechanism_field(parked), ("nmis_in_bay", Value::Number(counted))];
     serial::emit("disturbed", &fields);
@@ -95,7 +100,7 @@ fn check_back(world: &World, parked: &Parked) -> Result<(), Failure> {
     expect(cpu, "the count of its entries", parked.entries.load(Ordering::Acquire).into(), 1)?;
     parked.registers.check(cpu)?;
     expect(cpu, "the count of its arrivals at home", cpu.arrivals.load(Ordering::Acquire), 2)?;
-    expect(cpu, "the bay's stage after leaving", bay_word(parked, bay::STAGE)?, Stage::Out as u64)?;
+    expect(cpu, "the bay's stage after leaving", parked.platform.bay_word(parked, bay::STAGE)?, Stage::Out as u64)?;
     smp::check_works(world, cpu)?;
     let fields = [cpu_field(parked), mechanism_field(parked), ("entries", Value::Number(1))];
     serial::emit("back", &fields);
@@ -104,5 +109,5 @@ fn check_back(world: &World, parked: &Parked) -> Result<(), Failure> {
 
 /// NMIs that the lot's handlers counted in the bay: the low half of the events word.
 fn bay_nmi_count(parked: &Parked) -> Result<u64, PlatformError> {
-    Ok(bay_word(parked, bay::EVENTS)? & u64::from(u32::MAX))
+    Ok(parked.platform.bay_word(parked, bay::EVENTS)? & u64::from(u32::MAX))
 }

@@ -11,15 +11,12 @@ use crate::image::area::{self, Area};
 use crate::image::clock::{ClockError, TscClock};
 use crate::image::exit::{self, Verdict};
 use crate::image::failure::Failure;
+use crate::image::loader::{self, Loaded, identity_bytes};
 use crate::image::percpu::PerCpu;
 use crate::image::serial;
 use crate::madt::{self, AcpiError};
-use crate::memory::{self, CPU_AREA_BYTES, IDENTITY_MAP_END, MAX_CPUS, PAGE_POOL, PageBump, REGIONS};
-use crate::pvh::{MEMORY_MAP_ENTRY_BYTES, START_INFO_BYTES, StartInfo, memory_ranges};
+use crate::memory::{self, CPU_AREA_BYTES, MAX_CPUS, MemoryMap, PageBump, Plan};
 use crate::report::Value;
-
-/// The longest command line that is read, in bytes.
-const CMDLINE_BYTES_MAX: usize = 4096;
 
 unsafe extern "C" {
     safe static metal_boot_area: u8;
@@ -32,41 +29,37 @@ pub(crate) struct World {
     pub(crate) options: Options,
     /// The time.
     pub(crate) clock: TscClock,
+    /// The machine's memory.
+    pub(crate) map: MemoryMap,
+    /// Where the image's regions are in it.
+    pub(crate) plan: Plan,
     cpus: [Option<&'static PerCpu>; MAX_CPUS],
 }
 
 impl World {
     /// Reads what the loader left, then starts every CPU. Reports `boot` and one `online` per CPU.
-    pub(crate) fn build(start_info: u64) -> Result<Self, Failure> {
-        let out_of_reach = |what| move |at| Failure::OutOfReach { what, at };
-        let bytes = identity_bytes(PhysAddr(start_info), START_INFO_BYTES)
-            .and_then(|bytes| bytes.first_chunk())
-            .ok_or(PhysAddr(start_info))
-            .map_err(out_of_reach("the start info"))?;
-        let info = StartInfo::parse(bytes)?;
-        let map_bytes = info.memory_map_entries as usize * MEMORY_MAP_ENTRY_BYTES;
-        let map = identity_bytes(info.memory_map, map_bytes)
-            .ok_or(info.memory_map)
-            .map_err(out_of_reach("the memory map"))?;
-        let ram_bytes = memory::check(memory_ranges(map), &REGIONS)?;
-        let options = match info.cmdline {
-            None => Options::default(),
-            Some(at) => Options::parse(identity_text(at).ok_or(at).map_err(out_of_reach("the command line"))?)?,
-        };
+    ///
+    /// `info` and `magic` are EBX and EAX at the entry.
+    pub(crate) fn build(info: u64, magic: u32) -> Result<Self, Failure> {
+        let Loaded { via, options, map, rsdp } = loader::read(info, magic)?;
+        exit::choose(options.ending);
+        let plan = memory::plan(map.ranges())?;
         let clock = TscClock::calibrate()?;
-        let mut world = Self { options, clock, cpus: [None; MAX_CPUS] };
+        let ram_bytes = map.ram_bytes();
+        let mut world = Self { options, clock, map, plan, cpus: [None; MAX_CPUS] };
         world.start_boot_cpu()?;
         serial::emit(
             "boot",
             &[
-                ("via", Value::Text("pvh")),
+                ("via", Value::Text(via)),
                 ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
                 ("ram_bytes", Value::Number(ram_bytes)),
                 ("tsc_hz", Value::Number(clock.ticks_per_second())),
             ],
         );
-        let rsdp = info.rsdp.ok_or(AcpiError::NoMadt)?;
-        world.start_others(madt::find(rsdp, &identity_bytes)?)?;
+        // Found before the regions are used; the table itself is firmware's.
+        let madt = madt::find(rsdp.ok_or(AcpiError::NoMadt)?, &identity_bytes)?;
+        world.start_others(madt)?;
         let (online, wanted) = (world.online(), world.options.cpus);
         if wanted != 0 && online != wanted {
             return Err(Failure::WrongCpuCount { online, wanted });
@@ -86,7 +79,7 @@ impl World {
 
     fn start_others(&mut self, madt: &'static [u8]) -> Result<(), Failure> {
         let boot_id = self.cpus().next().map(|cpu| cpu.apic_id);
-        let mut pages = PageBump::new(PAGE_POOL);
+        let mut pages = PageBump::new(self.plan.pool);
         for apic_id in madt::EnabledCpus::new(madt) {
             let apic_id = apic_id?;
             if Some(apic_id) == boot_id {
@@ -100,7 +93,7 @@ impl World {
             let stack_top = Area::of(cpu).stack_top();
             // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts
             // others, one at a time, and a failure ends the image.
-            unsafe { start_ap(self.clock, apic_id, stack_top, self.timeout_us()) }?;
+            unsafe { start_ap(self.clock, self.plan.trampoline, apic_id, stack_top, self.timeout_us()) }?;
             self.wait(|| cpu.arrivals.load(Ordering::Acquire) == 1, "a CPU in its job loop")?;
             let fields = [("cpu", Value::Number(index.into())), ("apic_id", Value::Number(apic_id.0.into()))];
             serial::emit("online", &fields);
@@ -163,21 +156,4 @@ pub(crate) fn come_home() -> ! {
         Err(error) => serial::emit_failure(format_args!("{:?}: {error}", cpu.apic_id)),
     }
     exit::leave(Verdict::Broken)
-}
-
-/// `len` bytes at a physical address, if the identity map has them.
-fn identity_bytes(at: PhysAddr, len: usize) -> Option<&'static [u8]> {
-    let end = at.checked_add(len as u64)?;
-    if at.0 == 0 || end > IDENTITY_MAP_END {
-        return None;
-    }
-    // SAFETY: mapped, as just checked; what is read through this (loader data and firmware tables) lies outside the
-    // image's regions and is written by nobody.
-    Some(unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(at.0 as usize), len) })
-}
-
-/// The zero-terminated text at a physical address, without its zero.
-fn identity_text(at: PhysAddr) -> Option<&'static [u8]> {
-    let bytes = identity_bytes(at, CMDLINE_BYTES_MAX)?;
-    bytes.split(|&byte| byte == 0).next()
 }
