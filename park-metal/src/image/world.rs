@@ -45,7 +45,6 @@ impl World {
         exit::choose(options.ending);
         let plan = memory::plan(map.ranges())?;
         let clock = TscClock::calibrate()?;
-        let ram_bytes = map.ram_bytes();
         let mut world = Self { options, clock, map, plan, cpus: [None; MAX_CPUS] };
         world.start_boot_cpu()?;
         serial::emit(
@@ -53,7 +52,7 @@ impl World {
             &[
                 ("via", Value::Text(via)),
                 ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
-                ("ram_bytes", Value::Number(ram_bytes)),
+                ("ram_bytes", Value::Number(world.map.ram_bytes())),
                 ("tsc_hz", Value::Number(clock.ticks_per_second())),
             ],
         );
