@@ -34,13 +34,14 @@ impl Engine<'_> {
             return Err(Violation::Reset(self.scene.machine.was_reset()));
         }
         let mover = match action {
-            Action::Cpu => Mover::Cpu,
+            // An event is taken in the same move, if it can be.
+            Action::Cpu | Action::Event(_) => Mover::Cpu,
             Action::Drain(cpu) if usize::from(cpu) == PARKED => Mover::Cpu,
             _ => Mover::Other,
         };
         self.check_doorbell(next, mover, before)?;
         self.check_stage(next, before)?;
-        if action == Action::Cpu {
+        if matches!(action, Action::Cpu | Action::Event(_)) {
             self.check_entry(next, before)?;
         }
         let allowed = Scene::allowed(&next.memory);

@@ -8,7 +8,7 @@ use super::state::{Action, BAD_ENTRY, Chosen, End, Interner, Memory, NO_ENTRY, V
 use super::violation::Violation;
 use super::waker::{Holder, Waker};
 use crate::machine::cpu::Latches;
-use crate::machine::{Delivered, Event, EventKind, Knob, KnobSet, Outcome, PhysRange};
+use crate::machine::{Delivered, Event, EventKind, Evict, Knob, KnobSet, Outcome, PhysRange};
 use crate::platform::OnCpu;
 use park_core::lot::{Doorbell, Phase, Stage, bay, header};
 use park_core::op::{Reply, Step};
@@ -23,7 +23,7 @@ pub(crate) struct Engine<'c> {
     pub(crate) coverage: Coverage,
     pub(crate) wakers: Interner<Waker>,
     pub(crate) chosen: Interner<Chosen>,
-    pinned: KnobSet,
+    pub(crate) pinned: KnobSet,
     /// The knobs of a path whose CPU executes nothing more: none is open.
     closed: Chosen,
     lot: PhysRange,
@@ -134,6 +134,14 @@ impl<'c> Engine<'c> {
         can || !open.is_empty()
     }
 
+    /// Makes the machine's TLB the choice of the search: each translation that a walk would not yield again may go.
+    fn evictions(&mut self, out: &mut Vec<Action>) {
+        let current = self.keys.current(&mut self.scene);
+        let entries = self.scene.machine.cpu(PARKED).tlb.all();
+        let stale = (0u32..).zip(entries).filter(|(at, _)| current & (1 << at) == 0);
+        out.extend(stale.map(|(_, entry)| Action::Evict(entry.linear)));
+    }
+
     fn at_an_entry(&self) -> bool {
         let rip = self.scene.machine.cpu(PARKED).rip;
         self.scene.entries.iter().any(|entry| entry.rip == rip)
@@ -159,6 +167,9 @@ impl<'c> Engine<'c> {
         let mut holders_rest = true;
         for holder in Holder::BOTH {
             holders_rest &= !self.holder_moves(vars, holder, clock, out);
+        }
+        if cpu_moves {
+            self.evictions(out);
         }
         let rests = holders_rest && !drains && (!cpu_moves || self.polls());
         if self.config.mortality == Mortality::MayDie && !self.wakers.value(vars.wakers[0]).dead {
@@ -215,27 +226,35 @@ impl<'c> Engine<'c> {
             Action::Drain(cpu) => {
                 self.scene.machine.drain_one(usize::from(cpu));
             }
-            Action::Access(number) => self.access(&mut next, number, before)?,
+            Action::Access(number) => self.access(&mut next, number, Clock::Stands, before)?,
             Action::Tick(number) => {
                 let at = usize::from(number & 1);
                 let mut waker = self.wakers.value(vars.wakers[at]);
                 waker.tick();
                 next.wakers[at] = self.wakers.number(waker);
-                self.access(&mut next, number, before)?;
+                self.access(&mut next, number, Clock::MovesOn, before)?;
             }
             Action::Die => {
                 let mut waker = self.wakers.value(vars.wakers[0]);
                 waker.dead = true;
                 next.wakers[0] = self.wakers.number(waker);
             }
+            Action::Evict(linear) => self.scene.machine.evict_tlb(PARKED, Evict::Page(linear)),
             Action::Event(kind) => {
                 next.memory.budget -= 1;
+                let cpu = self.scene.machine.cpu(PARKED);
+                let alone = cpu.latches == Latches::default() && !cpu.in_smm();
                 self.scene.machine.inject(Event::at(PARKED, kind));
                 self.forget_elsewhere();
+                // Taken at once where it can be: what others do in between, they could have done before it came.
+                if alone && self.scene.machine.event_pending(PARKED) {
+                    self.step_cpu(&mut next, before)?;
+                }
             }
         }
         self.drain_private();
         self.check(&mut next, action, before)?;
+        self.forget(vars, &mut next);
         if next.memory.end != End::None {
             next.knobs = self.chosen.number(self.closed);
         }
@@ -286,10 +305,12 @@ impl<'c> Engine<'c> {
     }
 
     /// The next access of a holder, and those after it that nobody else can see.
-    fn access(&mut self, next: &mut Vars, number: u8, before: &Before) -> Result<(), Violation> {
+    fn access(&mut self, next: &mut Vars, number: u8, clock: Clock, before: &Before) -> Result<(), Violation> {
         let at = usize::from(number & 1);
         let mut waker = self.wakers.value(next.wakers[at]);
         let script = self.script(waker.holder);
+        // A holder that looks again without its clock having moved does so at once.
+        let mut looks = matches!(waker.next, Step::Wait { .. }) && clock == Clock::Stands;
         loop {
             let command = waker.current(script);
             let reply = self.carry_out(&waker);
@@ -298,9 +319,10 @@ impl<'c> Engine<'c> {
             if let Some(ended) = ended {
                 self.check_end(next, &waker, &ended)?;
             }
-            if waker.is_over() || ended.is_some() || !self.is_local(&waker) {
+            if waker.is_over() || ended.is_some() || !(looks || self.is_local(&waker)) {
                 break;
             }
+            looks = false;
         }
         next.wakers[at] = self.wakers.number(waker);
         Ok(())

@@ -3,23 +3,36 @@
 //! Two states that differ only in a dead register, or in dead status flags, behave alike: after an event the CPU's
 //! registers are either given back as they were, still dead, or abandoned. So the key of a state leaves them out. The
 //! analysis knows only what it decodes: at other addresses, and behind returns, indirect jumps and calls, everything
-//! is live.
+//! is live. It follows one return: an IRETQ right behind the five pushes that made its frame, where the RIP that was
+//! pushed is known to come from one of a few LEAs.
+//!
+//! An armed monitor is live where an MWAIT may follow without another MONITOR.
 
 use core::ops::Range;
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register, RflagsBits,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, RflagsBits,
 };
 use park_x86::code::{EXCEPTION_STUB_LEN, bay_labels};
 use std::collections::HashMap;
 
-/// A set of registers: bit n = general register n as encoded, bit 16 = the status flags.
+/// A set of registers: bit n = general register n as encoded, bit 16 = the status flags, bit 17 = the monitor.
 type Set = u32;
 
 const FLAGS: Set = 1 << 16;
-const ALL: Set = (1 << 17) - 1;
+const MONITOR: Set = 1 << 17;
+const ALL: Set = (1 << 18) - 1;
 /// CF, PF, AF, ZF, SF, OF in RFLAGS.
 pub(crate) const STATUS_FLAGS: u64 = 0x8d5;
 const STATUS: u32 = RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits::ZF | RflagsBits::SF | RflagsBits::OF;
+
+/// What an IRETQ does that returns by a frame which the CPU pushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Returns {
+    /// It gives all registers back to what was interrupted.
+    GiveBack,
+    /// It is not reached: what was interrupted is abandoned.
+    Never,
+}
 
 /// The live registers before each instruction of a piece of code.
 #[derive(Debug, Default)]
@@ -33,7 +46,16 @@ struct Effect {
     defines: Set,
     next: Option<u64>,
     target: Option<u64>,
-    unknown: bool,
+    behind: Behind,
+}
+
+/// What follows an instruction, beside `next` and `target`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Behind {
+    Nothing,
+    Anything,
+    /// One of these addresses.
+    Formed(Vec<u64>),
 }
 
 fn register(register: Register) -> Option<Set> {
@@ -61,23 +83,88 @@ fn effect(instruction: &Instruction, factory: &mut InstructionInfoFactory) -> Ef
     if instruction.rflags_modified() & STATUS == STATUS {
         defines |= FLAGS;
     }
+    match instruction.mnemonic() {
+        Mnemonic::Monitor => defines |= MONITOR,
+        Mnemonic::Mwait => uses |= MONITOR,
+        _ => {}
+    }
     let next = Some(instruction.next_ip());
     let target = Some(instruction.near_branch_target());
-    let (next, target, unknown) = match instruction.flow_control() {
-        FlowControl::Next => (next, None, false),
-        FlowControl::UnconditionalBranch => (None, target, false),
-        FlowControl::ConditionalBranch => (next, target, false),
-        _ => (None, None, true),
+    let (next, target, behind) = match instruction.flow_control() {
+        FlowControl::Next => (next, None, Behind::Nothing),
+        FlowControl::UnconditionalBranch => (None, target, Behind::Nothing),
+        FlowControl::ConditionalBranch => (next, target, Behind::Nothing),
+        _ => (None, None, Behind::Anything),
     };
-    Effect { at: instruction.ip(), uses, defines, next, target, unknown }
+    Effect { at: instruction.ip(), uses, defines, next, target, behind }
 }
+
+/// The address that a RIP-relative LEA forms.
+pub(crate) fn formed(instruction: &Instruction) -> Option<u64> {
+    let forms = instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand();
+    forms.then(|| instruction.ip_rel_memory_address())
+}
+
+/// Where the IRETQ at `at` goes, if it stands right behind the five pushes of its frame, nobody jumps between them, and
+/// the RIP pushed last is one that LEAs formed.
+fn own_frame(code: &[Instruction], effects: &[Effect], at: usize) -> Option<Vec<u64>> {
+    let last = at.checked_sub(1)?;
+    let rip = register(code.get(last)?.op0_register())?;
+    let mut pushes = 0;
+    for number in (0..at).rev() {
+        let instruction = code.get(number)?;
+        let pushed = instruction.mnemonic() == Mnemonic::Push;
+        if pushed && pushes == FRAME_WORDS - 1 {
+            return reaching(code, effects, last, rip);
+        }
+        let entered = |other: &Effect| other.target == Some(instruction.ip());
+        if !(pushed || instruction.mnemonic() == Mnemonic::Lea) || effects.iter().any(entered) {
+            return None;
+        }
+        pushes += usize::from(pushed);
+    }
+    None
+}
+
+/// The addresses that `register` can hold before the instruction at `at`; `None` unless all come from RIP-relative LEAs.
+fn reaching(code: &[Instruction], effects: &[Effect], at: usize, register: Set) -> Option<Vec<u64>> {
+    let (mut open, mut seen, mut found) = (vec![at], vec![at], Vec::new());
+    while let Some(at) = open.pop() {
+        let ip = effects.get(at)?.at;
+        let leads = |effect: &Effect| effect.next == Some(ip) || effect.target == Some(ip);
+        for (number, effect) in effects.iter().enumerate().filter(|(_, effect)| leads(effect)) {
+            if effect.defines & register != 0 {
+                found.push(formed(code.get(number)?)?);
+            } else if !seen.contains(&number) {
+                seen.push(number);
+                open.push(number);
+            }
+        }
+    }
+    Some(found)
+}
+
+/// SS, RSP, RFLAGS, CS, RIP (Intel SDM vol. 3, "64-Bit Mode Stack Frame").
+const FRAME_WORDS: usize = 5;
 
 impl Liveness {
     /// Analyses `code`, which lies at linear address `base`.
-    pub(crate) fn of(code: &[u8], base: u64) -> Self {
+    pub(crate) fn of(code: &[u8], base: u64, returns: Returns) -> Self {
         let mut factory = InstructionInfoFactory::new();
-        let effects: Vec<Effect> =
-            decode(code, base).iter().map(|instruction| effect(instruction, &mut factory)).collect();
+        let decoded = decode(code, base);
+        let mut effects: Vec<Effect> = decoded.iter().map(|instruction| effect(instruction, &mut factory)).collect();
+        for at in 0..effects.len() {
+            if decoded.get(at).is_some_and(|instruction| instruction.mnemonic() == Mnemonic::Iretq) {
+                let behind = match (own_frame(&decoded, &effects, at), returns) {
+                    (Some(addresses), _) => Behind::Formed(addresses),
+                    (None, Returns::GiveBack) => Behind::Anything,
+                    (None, Returns::Never) => Behind::Nothing,
+                };
+                if let Some(effect) = effects.get_mut(at) {
+                    effect.behind = behind;
+                }
+            }
+        }
         let mut live: HashMap<u64, Set> = HashMap::new();
         loop {
             let mut changed = false;
@@ -93,7 +180,12 @@ impl Liveness {
                     }
                     None => 0,
                 };
-                let out = if effect.unknown { ALL } else { at(effect.next) | at(effect.target) };
+                let behind = match &effect.behind {
+                    Behind::Nothing => 0,
+                    Behind::Anything => ALL,
+                    Behind::Formed(addresses) => addresses.iter().fold(0, |all, address| all | at(Some(*address))),
+                };
+                let out = behind | at(effect.next) | at(effect.target);
                 let before = effect.uses | out & !effect.defines;
                 changed |= live.insert(effect.at, before) != Some(before);
             }
@@ -108,12 +200,9 @@ impl Liveness {
         self.live.get(&rip).copied().unwrap_or(ALL)
     }
 
-    /// Clears what is dead at `rip`.
-    pub(crate) fn mask(&self, rip: u64, gpr: &mut [u64; 16], rflags: &mut u64) {
+    /// Clears what is dead at `rip`; whether the monitor is live there.
+    pub(crate) fn mask(&self, rip: u64, gpr: &mut [u64; 16], rflags: &mut u64) -> bool {
         let live = self.at(rip);
-        if live == ALL {
-            return;
-        }
         for (number, value) in gpr.iter_mut().enumerate() {
             if live & (1 << number) == 0 {
                 *value = 0;
@@ -122,6 +211,7 @@ impl Liveness {
         if live & FLAGS == 0 {
             *rflags &= !STATUS_FLAGS;
         }
+        live & MONITOR != 0
     }
 }
 
@@ -158,7 +248,7 @@ mod tests {
     fn a_register_is_dead_before_it_is_written_and_live_before_it_is_read() {
         // mov rax, [rbx]; cmp ah, 1; je +0; mov cl, 2; hlt; jmp back to the first
         let code = [0x48, 0x8b, 0x03, 0x80, 0xfc, 0x01, 0x74, 0x00, 0xb1, 0x02, 0xf4, 0xeb, 0xf3];
-        let liveness = Liveness::of(&code, 0x1000);
+        let liveness = Liveness::of(&code, 0x1000, Returns::GiveBack);
         let (rax, rcx, rbx) = (1 << 0, 1 << 1, 1 << 3);
         assert_eq!(liveness.at(0x1000) & (rax | rbx), rbx);
         assert_eq!(liveness.at(0x1003) & (rax | rbx), rax | rbx);
@@ -171,7 +261,7 @@ mod tests {
 
     #[test]
     fn behind_a_return_everything_is_live() {
-        let liveness = Liveness::of(&[0x90, 0xc3], 0);
+        let liveness = Liveness::of(&[0x90, 0xc3], 0, Returns::GiveBack);
         assert_eq!(liveness.at(0), ALL);
     }
 }

@@ -17,6 +17,7 @@ mod check;
 mod config;
 mod coverage;
 mod engine;
+mod forget;
 mod hash;
 mod key;
 mod liveness;

@@ -68,6 +68,8 @@ pub(crate) enum Action {
     Tick(u8),
     /// The old holder dies.
     Die,
+    /// The parked CPU's translations of the page at this linear address vanish.
+    Evict(u64),
     /// An event arrives at the parked CPU.
     Event(EventKind),
 }

@@ -165,6 +165,7 @@ fn text(engine: &Engine<'_>, vars: &Vars, action: Action) -> String {
             format!("{}  {}: {what}", holder.name(), command.map_or_else(String::new, |command| format!("{command:?}")))
         }
         Action::Die => "old holder  dies".into(),
+        Action::Evict(linear) => format!("cpu         forgets where {linear:#x} is"),
         Action::Event(kind) => format!("event       {kind:?}"),
     }
 }

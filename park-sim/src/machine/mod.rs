@@ -47,6 +47,7 @@ pub mod rules;
 pub mod schedule;
 pub mod setup;
 mod smm;
+mod stale;
 mod step;
 pub mod store_buffer;
 pub mod tlb;

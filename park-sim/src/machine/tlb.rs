@@ -142,6 +142,11 @@ impl Tlb {
         self.entries.len()
     }
 
+    /// All entries, the oldest first.
+    pub(crate) fn all(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The entries in an order that does not depend on history.
     pub(crate) fn canonical(&self) -> impl Iterator<Item = &Entry> {
         let mut order = [0u8; ENTRIES];
