@@ -1,7 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
-use crate::{completions, demo, sim};
+use crate::{completions, demo, matrix, sim};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -37,6 +37,8 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Run a scenario in the simulator
     Sim(sim::Arguments),
+    /// Print each claim beside what the simulator measures, for every mechanism and event
+    Matrix(matrix::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }

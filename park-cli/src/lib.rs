@@ -14,6 +14,7 @@ pub mod files;
 pub mod input;
 pub mod interrupt;
 pub mod machine;
+pub mod matrix;
 pub mod names;
 pub mod output;
 pub mod page;
@@ -34,6 +35,7 @@ pub fn execute(command: &Command, out: &mut Output<'_>) -> Result<Exit, Failure>
     let exit = match command {
         Command::Demo(arguments) => demo::execute(arguments, out)?,
         Command::Sim(arguments) => sim::execute(arguments, out)?,
+        Command::Matrix(arguments) => matrix::execute(arguments, out)?,
         Command::Completions(arguments) => completions::execute(arguments, out)?,
     };
     out.flush()?;

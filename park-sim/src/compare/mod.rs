@@ -4,7 +4,7 @@
 //! [`Parked::measure`] throws an event at it and classifies what became of the CPU, [`Table::measure`] does so for every
 //! mechanism, event and knob value that a run consults, and only [`Table::compare`] is shown claims.
 
-mod deciding;
+mod cases;
 pub mod harms;
 mod knobs;
 mod observe;
@@ -12,7 +12,7 @@ mod parked;
 mod table;
 pub mod units;
 
-pub use deciding::deciding;
+pub use cases::{Case, cases};
 pub use knobs::{Kindness, kindness, stipulated, valuations};
 pub use observe::Verdict;
 pub use parked::{Measured, OrdersOf, Parked};

@@ -247,6 +247,12 @@ impl Row {
         self.knobs.value_name(knob)
     }
 
+    /// Whether the CPU laps by itself, because MWAIT does not hold it: nothing can be seen to end a wait.
+    #[must_use]
+    pub const fn laps_anyway(&self) -> bool {
+        self.laps_anyway
+    }
+
     /// What is wrong here if `claims` are what holds; `None` if they agree with the measurement.
     #[must_use]
     pub fn disagreement(&self, claims: &[Claim]) -> Option<Mismatch> {
