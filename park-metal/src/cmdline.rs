@@ -5,9 +5,12 @@
 //! | `t` | the test: `smp`, `skeleton`, `fault` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
+//! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 use core::fmt;
+
+use park_core::lot::ApicMode;
 
 /// The longest wait for another CPU if the command line doesn't say: virtual CPUs may outnumber the host's.
 pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
@@ -87,11 +90,13 @@ pub struct Options {
     pub timeout_ms: u32,
     /// How the machine ends.
     pub ending: Ending,
+    /// The mode that every local APIC is put into.
+    pub apic: ApicMode,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { test: Test::Smp, cpus: 0, timeout_ms: DEFAULT_TIMEOUT_MS, ending: Ending::Qemu }
+        Self { test: Test::Smp, cpus: 0, timeout_ms: DEFAULT_TIMEOUT_MS, ending: Ending::Qemu, apic: ApicMode::XApic }
     }
 }
 
@@ -129,6 +134,11 @@ pub enum CmdlineError<'a> {
         /// The name.
         name: &'a str,
     },
+    /// A mode of local APICs that doesn't exist.
+    UnknownApic {
+        /// The name.
+        name: &'a str,
+    },
     /// A value that is no decimal number of 32 bits.
     NotANumber {
         /// The key.
@@ -143,10 +153,11 @@ impl fmt::Display for CmdlineError<'_> {
         match self {
             Self::NotText { offset } => write!(f, "the command line is not UTF-8 at byte {offset}"),
             Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
-            Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus, timeout_ms and exit"),
+            Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus, timeout_ms, exit and apic"),
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => write!(f, "unknown test `{name}`; there are smp, skeleton and fault"),
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
+            Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
     }
@@ -162,7 +173,7 @@ impl Options {
     pub fn parse(bytes: &[u8]) -> Result<Self, CmdlineError<'_>> {
         let text =
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
-        let (mut test, mut cpus, mut timeout_ms, mut ending) = (None, None, None, None);
+        let (mut test, mut cpus, mut timeout_ms, mut ending, mut apic) = (None, None, None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -171,6 +182,14 @@ impl Options {
                     set_once(&mut test, parsed, key)?;
                 }
                 "cpus" => set_once(&mut cpus, number(key, value)?, key)?,
+                "apic" => {
+                    let mode = match value {
+                        "x" => ApicMode::XApic,
+                        "x2" => ApicMode::X2Apic,
+                        name => return Err(CmdlineError::UnknownApic { name }),
+                    };
+                    set_once(&mut apic, mode, key)?;
+                }
                 "exit" => {
                     let parsed = Ending::from_name(value).ok_or(CmdlineError::UnknownEnding { name: value })?;
                     set_once(&mut ending, parsed, key)?;
@@ -185,6 +204,7 @@ impl Options {
             cpus: cpus.unwrap_or(default.cpus),
             timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),
             ending: ending.unwrap_or(default.ending),
+            apic: apic.unwrap_or(default.apic),
         })
     }
 }
@@ -208,15 +228,24 @@ mod tests {
     fn empty_line_gives_defaults() {
         assert_eq!(
             Options::parse(b""),
-            Ok(Options { test: Test::Smp, cpus: 0, timeout_ms: 10_000, ending: Ending::Qemu })
+            Ok(Options { test: Test::Smp, cpus: 0, timeout_ms: 10_000, ending: Ending::Qemu, apic: ApicMode::XApic })
         );
         assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
     }
 
     #[test]
     fn every_key_is_read() {
-        let parsed = Options::parse(b" cpus=4  t=skeleton exit=bochs timeout_ms=250");
-        assert_eq!(parsed, Ok(Options { test: Test::Skeleton, cpus: 4, timeout_ms: 250, ending: Ending::Bochs }));
+        let parsed = Options::parse(b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250");
+        assert_eq!(
+            parsed,
+            Ok(Options {
+                test: Test::Skeleton,
+                cpus: 4,
+                timeout_ms: 250,
+                ending: Ending::Bochs,
+                apic: ApicMode::X2Apic
+            })
+        );
     }
 
     #[test]
@@ -228,7 +257,8 @@ mod tests {
 
     #[test]
     fn bad_words_are_refused_by_name() {
-        let cases: [(&[u8], CmdlineError<'_>); 9] = [
+        let cases: [(&[u8], CmdlineError<'_>); 10] = [
+            (b"apic=x3", CmdlineError::UnknownApic { name: "x3" }),
             (b"exit=door", CmdlineError::UnknownEnding { name: "door" }),
             (b"t=smp \xff", CmdlineError::NotText { offset: 6 }),
             (b"verbose", CmdlineError::NoValue { word: "verbose" }),

@@ -21,3 +21,5 @@ pub mod report;
 // Not in the library's own unit tests: those are host programs, and their link can't place 32-bit code.
 #[cfg(all(feature = "image", not(test)))]
 pub mod image;
+#[cfg(all(feature = "image", not(test)))]
+mod platform;

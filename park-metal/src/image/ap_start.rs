@@ -7,13 +7,13 @@ use park_core::{ApicId, Entry, IpiSender, PhysAddr};
 use park_x86::registers::control::{Cr4, Efer};
 use park_x86::startup::{ClaimState, PAGE_LEN, StartupPage, claim_state};
 
-use crate::image::apic::local_apic;
 use crate::image::boot::{CR0_EXTRA, CR4_SSE};
-use crate::image::clock::TscClock;
 use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::world;
 use crate::memory::{PAGE_BYTES, Region};
+use crate::platform::apic::local_apic;
+use crate::platform::clock::TscClock;
 
 global_asm!(
     include_str!("ap_start.s"),

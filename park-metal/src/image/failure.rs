@@ -7,11 +7,11 @@ use park_x86::orders::Unavailable;
 use park_x86::sanitise::SanitiseError;
 
 use crate::cmdline::CmdlineError;
-use crate::image::clock::ClockError;
 use crate::image::percpu::JobBusy;
 use crate::madt::AcpiError;
 use crate::memory::{MAP_RANGES_MAX, MAX_CPUS, NotUsable};
 use crate::multiboot2::Multiboot2Error;
+use crate::platform::clock::ClockError;
 use crate::pvh::PvhError;
 
 /// Everything that ends a test early.
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     },
     Memory(NotUsable),
     Clock(ClockError),
-    /// The local APIC is off, in x2APIC mode, or not where it is after reset.
+    /// The local APIC is off, can't be put into the mode that is wanted, or is not where it is after reset.
     ApicBase(u64),
     Acpi(AcpiError),
     TooManyCpus,
@@ -37,6 +37,8 @@ pub(crate) enum Failure {
         wanted: u32,
     },
     Job(JobBusy),
+    /// A CPU was told to park, but not for whom, or in no bay.
+    NoOwner,
     Park(park_core::Error),
     /// The mechanism is not available on this machine.
     Unavailable(Unavailable),
@@ -63,7 +65,10 @@ impl fmt::Display for Failure {
             Self::Memory(error) => write!(f, "{error}"),
             Self::Clock(error) => write!(f, "{error}"),
             Self::ApicBase(found) => {
-                write!(f, "IA32_APIC_BASE is {found:#x}; the image needs xAPIC mode at the address after reset")
+                write!(
+                    f,
+                    "IA32_APIC_BASE is {found:#x}; the image needs it enabled, at the address after reset, and x2APIC mode only where `apic=x2` asks for it"
+                )
             }
             Self::Acpi(error) => write!(f, "{error}"),
             Self::TooManyCpus => write!(f, "the machine has more than {MAX_CPUS} CPUs; give it fewer"),
@@ -71,6 +76,7 @@ impl fmt::Display for Failure {
                 write!(f, "{online} CPUs are online, but cpus={wanted} is on the command line")
             }
             Self::Job(error) => write!(f, "{error}"),
+            Self::NoOwner => f.write_str("a CPU was told to park for no kernel, or in no bay"),
             Self::Park(error) => write!(f, "{error}"),
             Self::Unavailable(reason) => write!(f, "{reason}; try -cpu EPYC"),
             Self::Sanitise(error) => write!(f, "{error}"),

@@ -1,22 +1,21 @@
 //! What needs the machine for itself: from the entry to the end of the test.
 
 mod ap_start;
-mod apic;
 mod area;
 mod boot;
-mod clock;
 mod exit;
-mod failure;
-mod insn;
+pub(crate) mod failure;
+pub(crate) mod insn;
 mod loader;
 mod lot;
-mod parking;
-mod percpu;
+pub(crate) mod parking;
+pub(crate) mod percpu;
+mod pit;
 mod serial;
 mod skeleton;
 mod smp;
 mod snapshot;
-mod traps;
+pub(crate) mod traps;
 mod world;
 
 use core::panic::PanicInfo;

@@ -1,29 +1,28 @@
 //! A CPU on its way into a bay and out of it.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use cpu_park::Detected;
-use park_core::lot::PagingLevels;
-use park_core::op::{AwaitArrival, AwaitLeft, Bay, Lease, Left, Reservation, Reserve, Wake};
-use park_core::{Cpu, Entry, Error, Mechanism, PhysAddr, Register};
+use park_core::lot::{OwnerWord, PagingLevels, bay};
+use park_core::op::{AwaitArrival, AwaitLeft, Bay, Left, Reservation, Reserve, Wake};
+use park_core::{Cpu, Entry, LotMemory, Mechanism, PhysAddr, Register, Summon};
 use park_x86::arrive;
 use park_x86::frame::{Arrival, Departure, FRAME_LEN, Placement, SELECTOR_MAX};
 use park_x86::sanitise::{self, Context, Paravirtual};
 
 use crate::cpu_tables::{CODE_SELECTOR, DATA_SELECTOR, TSS_SELECTOR};
-use crate::image::apic::{local_apic, this_cpu};
 use crate::image::area::{Area, Frame};
 use crate::image::failure::Failure;
-use crate::image::insn;
-use crate::image::lot::{Platform, timing};
-use crate::image::percpu::PerCpu;
-use crate::image::serial;
-use crate::image::snapshot::Snapshot;
+use crate::image::lot::timing;
+use crate::image::percpu::{self, PerCpu};
 use crate::image::world::{World, come_home};
+use crate::image::{insn, serial};
+use crate::platform::Owner;
+use crate::platform::apic::{local_apic, this_cpu};
 use crate::report::Value;
 
-/// A CPU that parks. Shared with that CPU, by address, until it has come back.
-#[derive(Debug)]
+/// A CPU on its way into a bay, in it, or on its way out, as its waker sees it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Parked {
     /// The CPU.
     pub(crate) cpu: &'static PerCpu,
@@ -31,13 +30,6 @@ pub(crate) struct Parked {
     pub(crate) mechanism: Mechanism,
     /// Its bay.
     pub(crate) bay: Bay,
-    /// Times that the entry was run.
-    pub(crate) entries: AtomicU32,
-    /// What the entry found in the registers.
-    pub(crate) registers: Snapshot,
-    lease: Lease,
-    /// What it and its waker carry out operations with.
-    pub(crate) platform: Platform,
 }
 
 /// What the executing CPU is.
@@ -49,83 +41,85 @@ pub(crate) fn detect_here() -> Detected {
     })
 }
 
-/// Reserves a bay for `cpu`, as the executing CPU would need it: all CPUs of the machine are taken for alike.
-pub(crate) fn reserve(
-    world: &World,
-    lease: Lease,
-    cpu: &'static PerCpu,
-    mechanism: Mechanism,
-) -> Result<Parked, Failure> {
-    let platform = Platform::of(world);
+/// What a bay for `cpu` must hold, as the executing CPU would need it: all CPUs of the machine are taken for alike.
+fn reservation(cpu: &PerCpu, mechanism: Mechanism) -> Result<Reservation, Failure> {
     let orders = detect_here().orders(mechanism, 0)?;
-    let reservation = Reservation {
+    Ok(Reservation {
         apic_id: cpu.apic_id,
         mechanism,
         flags: orders.wait_flags,
         levels: PagingLevels::Four,
         apic_mode: local_apic()?.mode(),
         mwait_hint: orders.mwait_hint,
-    };
-    let bay = platform.drive(Reserve::any(&lease, reservation))?;
-    let (entries, registers) = (AtomicU32::new(0), Snapshot::new());
-    Ok(Parked { cpu, mechanism, lease, bay, platform, entries, registers })
+    })
 }
 
-/// Sends the CPU on its way.
-///
-/// # Safety
-/// `parked` stays where it is until the CPU has come back, or the image ends.
-pub(crate) unsafe fn send(parked: &Parked) -> Result<(), Failure> {
-    Ok(parked.cpu.give(enter, address_of(parked))?)
+/// Reserves a bay for `cpu` and sends it on its way.
+pub(crate) fn send(owner: &Owner, cpu: &'static PerCpu, mechanism: Mechanism) -> Result<Parked, Failure> {
+    let mut platform = owner.platform;
+    let bay = platform.drive(Reserve::any(&owner.lease, reservation(cpu, mechanism)?))?;
+    platform.summon(cpu.apic_id, bay.index())?;
+    Ok(Parked { cpu, mechanism, bay })
 }
 
 /// Waits for the CPU's acknowledgement, then destroys all that it had used: the area but [`PerCpu`].
-pub(crate) fn await_arrival(world: &World, parked: &Parked) -> Result<(), Failure> {
-    parked.platform.drive(AwaitArrival::new(parked.bay, world.deadline()))?;
+pub(crate) fn await_arrival(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
+    owner.platform.drive(AwaitArrival::new(parked.bay, world.deadline()))?;
     // SAFETY: the CPU has acknowledged its arrival, so it uses nothing outside the lot.
     unsafe { Area::of(parked.cpu).wipe() };
     serial::emit("parked", &[cpu_field(parked), mechanism_field(parked)]);
     Ok(())
 }
 
-/// The job of a CPU that is to park: `parked` is the address of its [`Parked`]. Comes back only in failure.
-extern "C" fn enter(parked: u64) {
-    let parked = parked_at(parked);
-    let error = match sanitise(parked).and_then(|()| prepare_arrival(parked)) {
+/// The job of a CPU that is to park in the bay with this index. Comes back only in failure.
+pub(crate) extern "C" fn enter(bay_index: u64) {
+    let error = match prepare(bay_index) {
         // SAFETY:
-        // 1. The image runs at CPL 0, and `sanitise` was just done.
+        // 1. The image runs at CPL 0, and `prepare` has just sanitised the CPU.
         // 2. The frame was written for this CPU and this lot, which the builder verified; it is the area's own.
         // 3. The transit root maps all of the low 4 GiB at identity, as the image's own root does.
         // 4. The job runs near the top of a stack of 16 KiB.
         Ok(frame) => unsafe { arrive::arrive(frame) },
         Err(error) => error,
     };
-    serial::emit_failure(format_args!("CPU {} can't park: {error}", parked.cpu.index));
+    serial::emit_failure(format_args!("CPU {} can't park: {error}", percpu::current().index));
+}
+
+/// Makes the executing CPU ready for a bay, and returns the address of its arrival frame.
+fn prepare(bay_index: u64) -> Result<u64, Failure> {
+    let owner = Owner::current().ok_or(Failure::NoOwner)?;
+    let bay_index = u32::try_from(bay_index).map_err(|_| Failure::NoOwner)?;
+    let bay = owner.lease.bay(bay_index)?;
+    let word = owner.platform.memory().load(bay.offset() + bay::OWNER)?;
+    let mechanism = OwnerWord::from_raw(word).ok_or(Failure::NoOwner)?.mechanism;
+    sanitise(&owner, mechanism)?;
+    prepare_arrival(&owner, bay_index)
 }
 
 /// Takes the sanitising steps on the executing CPU.
-fn sanitise(parked: &Parked) -> Result<(), Failure> {
+fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<(), Failure> {
     let detected = detect_here();
     let context = Context {
         features: *detected.features(),
         cs_selector_max: SELECTOR_MAX,
-        encryption_mask: parked.lease.lot().header().encryption_mask,
+        encryption_mask: owner.lease.lot().header().encryption_mask,
         paravirtual: Paravirtual::Unknown,
     };
-    let orders = detected.orders(parked.mechanism, 0)?;
+    let orders = detected.orders(mechanism, 0)?;
     let report = sanitise::run(&mut this_cpu(), orders.steps(), &context)?;
     let taken = ("steps_taken", Value::Number(report.taken.into()));
-    serial::emit("sanitised", &[cpu_field(parked), mechanism_field(parked), taken]);
+    let cpu = ("cpu", Value::Number(percpu::current().index.into()));
+    serial::emit("sanitised", &[cpu, ("mechanism", Value::Text(mechanism.name())), taken]);
     Ok(())
 }
 
 /// Writes the executing CPU's arrival frame and returns its address.
-fn prepare_arrival(parked: &Parked) -> Result<u64, Failure> {
+fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
     let detected = detect_here();
-    let area = Area::of(parked.cpu);
+    let area = Area::current();
     // SAFETY: this is the area's CPU, and it uses the boot CPU's root.
     let transit_root = unsafe { area.write_transit_root() };
-    let (lot, bay_index) = (parked.lease.lot(), parked.bay.index());
+    let lot = owner.lease.lot();
     let arrival = Arrival::for_cpu(&mut this_cpu(), detected.features(), lot, bay_index, transit_root)?;
     let mut frame = [0; FRAME_LEN];
     arrival.write(&placement(area, Frame::Arrival), &mut frame)?;
@@ -134,7 +128,7 @@ fn prepare_arrival(parked: &Parked) -> Result<u64, Failure> {
 }
 
 /// Gives the CPU its tables and stack back and wakes it into [`woken`].
-pub(crate) fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
+pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
     let area = Area::of(parked.cpu);
     // SAFETY: the CPU is parked.
     unsafe { area.write_tables() };
@@ -152,7 +146,7 @@ pub(crate) fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
         cr4: this_cpu().read(Register::Cr4)?,
         rsp: area.stack_top(),
         rip: woken as *const () as u64,
-        arg: address_of(parked),
+        arg: parked.bay.index().into(),
     };
     let mut frame = [0; FRAME_LEN];
     departure.write(&placement(area, Frame::Departure), &mut frame)?;
@@ -163,40 +157,33 @@ pub(crate) fn wake(world: &World, parked: &Parked) -> Result<(), Failure> {
         cr3: transit_root,
         arg: area.frame_address(Frame::Departure),
     };
-    parked.platform.drive(Wake::new(parked.bay, entry, timing(world)))?;
-    parked.platform.drive(AwaitLeft::new(parked.bay, world.deadline()))?;
-    world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) >= 2, "a woken CPU in its job loop")?;
+    let arrivals = parked.cpu.arrivals.load(Ordering::Acquire);
+    owner.platform.drive(Wake::new(parked.bay, entry, timing(world)))?;
+    owner.platform.drive(AwaitLeft::new(parked.bay, world.deadline()))?;
+    world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) > arrivals, "a woken CPU in its job loop")?;
     serial::emit("woken", &[cpu_field(parked), mechanism_field(parked)]);
     Ok(())
 }
 
-/// Where a woken CPU enters: on its own stack, with its own tables.
-extern "C" fn woken(parked: u64) -> ! {
-    let parked = parked_at(parked);
-    if let Err(error) = parked.registers.take() {
-        serial::emit_failure(format_args!("CPU {} can't read its registers: {error}", parked.cpu.index));
+/// Where a woken CPU enters: on its own stack, with its own tables, and the index of the bay that it was in.
+extern "C" fn woken(bay_index: u64) -> ! {
+    let cpu = percpu::current();
+    if let Err(error) = cpu.registers.take() {
+        serial::emit_failure(format_args!("CPU {} can't read its registers: {error}", cpu.index));
     }
-    parked.entries.fetch_add(1, Ordering::AcqRel);
-    if let Err(error) = give_back(parked) {
-        serial::emit_failure(format_args!("CPU {} can't give back its bay: {error}", parked.cpu.index));
+    cpu.entries.fetch_add(1, Ordering::AcqRel);
+    if let Err(error) = give_back(bay_index) {
+        serial::emit_failure(format_args!("CPU {} can't give back its bay: {error}", cpu.index));
     }
     come_home()
 }
 
 /// Gives back the bay of the executing CPU.
-fn give_back(parked: &Parked) -> Result<(), Error> {
-    let left = Left::new(&parked.lease, parked.bay.index(), parked.cpu.apic_id, &mut this_cpu())?;
-    parked.platform.drive(left)
-}
-
-fn address_of(parked: &Parked) -> u64 {
-    core::ptr::from_ref(parked).expose_provenance() as u64
-}
-
-/// The [`Parked`] at an address that [`send`] or [`wake`] gave out.
-fn parked_at(address: u64) -> &'static Parked {
-    // SAFETY: the promise at `send`; and it changes through atomics alone.
-    unsafe { &*core::ptr::with_exposed_provenance(address as usize) }
+fn give_back(bay_index: u64) -> Result<(), Failure> {
+    let owner = Owner::current().ok_or(Failure::NoOwner)?;
+    let bay_index = u32::try_from(bay_index).map_err(|_| Failure::NoOwner)?;
+    let left = Left::new(&owner.lease, bay_index, percpu::current().apic_id, &mut this_cpu())?;
+    Ok(owner.platform.drive(left)?)
 }
 
 fn placement(area: Area, frame: Frame) -> Placement {

@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use park_core::ApicId;
 
 use crate::image::area::Area;
+use crate::image::snapshot::Snapshot;
+use crate::memory::MAX_CPUS;
 
 /// What a CPU is told to run, on its own stack with IF = 0. It returns, or the CPU comes back by
 /// [`come_home`](crate::image::world::come_home).
@@ -28,6 +30,10 @@ pub(crate) struct PerCpu {
     /// The job word: null when idle.
     job: AtomicPtr<()>,
     job_argument: AtomicU64,
+    /// Times that it has entered the kernel again out of a lot.
+    pub(crate) entries: AtomicU64,
+    /// What it found in its registers when it did so last.
+    pub(crate) registers: Snapshot,
     /// The CPU's number in the image; 0 is the boot CPU.
     pub(crate) index: u32,
     /// Its APIC id.
@@ -59,6 +65,8 @@ impl PerCpu {
             arrivals: AtomicU64::new(0),
             job: AtomicPtr::new(core::ptr::null_mut()),
             job_argument: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            registers: Snapshot::new(),
             index,
             apic_id,
         }
@@ -97,6 +105,30 @@ impl PerCpu {
             self.job.store(core::ptr::null_mut(), Ordering::Release);
         }
     }
+}
+
+/// All CPUs that the image knows, by their numbers.
+static ALL: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+
+/// Makes `cpu` known; `None` if the image has no room for its number.
+pub(crate) fn register(cpu: &'static PerCpu) -> Option<()> {
+    // Never written through: `cpus` makes shared references alone.
+    ALL.get(cpu.index as usize)?.store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
+    Some(())
+}
+
+/// All CPUs that the image knows, the boot CPU first.
+pub(crate) fn cpus() -> impl Iterator<Item = &'static PerCpu> {
+    ALL.iter().map_while(|slot| {
+        let cpu = slot.load(Ordering::Acquire);
+        // SAFETY: the slot holds null, or what `register` made from a reference that lives for ever.
+        unsafe { cpu.as_ref() }
+    })
+}
+
+/// The CPU with this APIC id.
+pub(crate) fn with_apic_id(apic_id: ApicId) -> Option<&'static PerCpu> {
+    cpus().find(|cpu| cpu.apic_id == apic_id)
 }
 
 /// The CPU that executes this.

@@ -4,7 +4,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use park_core::IpiSender;
 
-use crate::image::apic::{local_apic, send_fixed};
 use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::percpu::{self, PerCpu};
@@ -12,6 +11,7 @@ use crate::image::serial;
 use crate::image::traps::FIXED_VECTOR;
 use crate::image::world::World;
 use crate::memory::MAX_CPUS;
+use crate::platform::apic::{local_apic, send_fixed};
 use crate::report::Value;
 
 /// What the jobs of each CPU added up to.

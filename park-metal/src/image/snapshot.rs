@@ -7,11 +7,11 @@ use park_x86::registers::control::Rflags;
 use park_x86::registers::msr;
 
 use crate::cpu_tables::{CODE_SELECTOR, TSS_SELECTOR};
-use crate::image::apic::this_cpu;
 use crate::image::area::Area;
 use crate::image::failure::Failure;
 use crate::image::percpu::PerCpu;
 use crate::image::smp::expect;
+use crate::platform::apic::this_cpu;
 
 /// Flags that no CPU of the image has set.
 const FLAGS_OFF: u64 = Rflags::TF.union(Rflags::IF).union(Rflags::DF).union(Rflags::NT).union(Rflags::AC).bits();

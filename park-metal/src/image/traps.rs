@@ -7,11 +7,11 @@ use core::mem::offset_of;
 use park_x86::registers::msr;
 
 use crate::cpu_tables::{IDT_ENTRIES, Ist, gate};
-use crate::image::apic::EOI_ADDRESS;
 use crate::image::exit::{self, Verdict};
 use crate::image::percpu::{self, PerCpu};
 use crate::image::serial;
 use crate::memory::CPU_AREA_BYTES;
+use crate::platform::apic::{EOI_ADDRESS, EOI_MSR, X2APIC_WANTED};
 use crate::report::Value;
 
 /// The vector of fixed interrupts that the image sends itself.
@@ -31,6 +31,8 @@ global_asm!(
     MCG_STATUS = const msr::MCG_STATUS,
     RIPV = const msr::MCG_STATUS_RIPV,
     EOI_ADDRESS = const EOI_ADDRESS,
+    EOI_MSR = const EOI_MSR,
+    X2APIC_WANTED = sym X2APIC_WANTED,
     fatal = sym fatal,
     options(att_syntax)
 );

@@ -79,9 +79,21 @@ metal_fixed:
     mov %rsp, %rdi
     and $-{AREA_BYTES}, %rdi
     incq {FIXED_COUNT}(%rdi)
+    # The EOI comes after the count: whoever sees ISR clear sees the count.
+    testb $1, {X2APIC_WANTED}(%rip)
+    jnz 1f
     mov ${EOI_ADDRESS}, %eax
-    movl $0, (%rax)                 # after the count: whoever sees ISR clear sees the count
-    pop %rdi
+    movl $0, (%rax)
+    jmp 2f
+1:  push %rcx
+    push %rdx
+    mov ${EOI_MSR}, %ecx
+    xor %eax, %eax
+    xor %edx, %edx                  # any value but 0 is a #GP (SDM vol. 3, table 10-6)
+    wrmsr
+    pop %rdx
+    pop %rcx
+2:  pop %rdi
     pop %rax
     iretq
 

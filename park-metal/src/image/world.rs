@@ -2,20 +2,22 @@
 
 use core::sync::atomic::Ordering;
 
+use park_core::lot::ApicMode;
 use park_core::{Clock, PhysAddr, Ticks};
 
 use crate::cmdline::Options;
 use crate::image::ap_start::start_ap;
-use crate::image::apic;
 use crate::image::area::{self, Area};
-use crate::image::clock::{ClockError, TscClock};
 use crate::image::exit::{self, Verdict};
 use crate::image::failure::Failure;
 use crate::image::loader::{self, Loaded, identity_bytes};
-use crate::image::percpu::PerCpu;
+use crate::image::percpu::{self, PerCpu};
+use crate::image::pit;
 use crate::image::serial;
 use crate::madt::{self, AcpiError};
-use crate::memory::{self, CPU_AREA_BYTES, MAX_CPUS, MemoryMap, PageBump, Plan};
+use crate::memory::{self, CPU_AREA_BYTES, MemoryMap, PageBump, Plan};
+use crate::platform::clock::{ClockError, TscClock};
+use crate::platform::{Platform, apic};
 use crate::report::Value;
 
 unsafe extern "C" {
@@ -33,7 +35,6 @@ pub(crate) struct World {
     pub(crate) map: MemoryMap,
     /// Where the image's regions are in it.
     pub(crate) plan: Plan,
-    cpus: [Option<&'static PerCpu>; MAX_CPUS],
 }
 
 impl World {
@@ -43,9 +44,10 @@ impl World {
     pub(crate) fn build(info: u64, magic: u32) -> Result<Self, Failure> {
         let Loaded { via, options, map, rsdp } = loader::read(info, magic)?;
         exit::choose(options.ending);
+        apic::X2APIC_WANTED.store(options.apic == ApicMode::X2Apic, Ordering::Relaxed);
         let plan = memory::plan(map.ranges())?;
-        let clock = TscClock::calibrate()?;
-        let mut world = Self { options, clock, map, plan, cpus: [None; MAX_CPUS] };
+        let clock = pit::calibrate()?;
+        let world = Self { options, clock, map, plan };
         world.start_boot_cpu()?;
         serial::emit(
             "boot",
@@ -66,17 +68,17 @@ impl World {
         Ok(world)
     }
 
-    fn start_boot_cpu(&mut self) -> Result<(), Failure> {
+    fn start_boot_cpu(&self) -> Result<(), Failure> {
         let apic_id = apic::enable()?;
         let start = PhysAddr((&raw const metal_boot_area).expose_provenance() as u64);
         // SAFETY: boot.s reserves the area with this size and alignment for the boot CPU, whose stack is in it.
         let boot_cpu = unsafe { area::prepare(start, 0, apic_id) };
         // SAFETY: this is the boot CPU, on that stack.
         unsafe { Area::of(boot_cpu).load_tables() };
-        self.add(boot_cpu)
+        percpu::register(boot_cpu).ok_or(Failure::TooManyCpus)
     }
 
-    fn start_others(&mut self, madt: &'static [u8]) -> Result<(), Failure> {
+    fn start_others(&self, madt: &'static [u8]) -> Result<(), Failure> {
         let boot_id = self.cpus().next().map(|cpu| cpu.apic_id);
         let mut pages = PageBump::new(self.plan.pool);
         for apic_id in madt::EnabledCpus::new(madt) {
@@ -88,7 +90,7 @@ impl World {
             let index = self.online();
             // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
             let cpu = unsafe { area::prepare(start, index, apic_id) };
-            self.add(cpu)?;
+            percpu::register(cpu).ok_or(Failure::TooManyCpus)?;
             let stack_top = Area::of(cpu).stack_top();
             // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts
             // others, one at a time, and a failure ends the image.
@@ -100,14 +102,20 @@ impl World {
         Ok(())
     }
 
-    fn add(&mut self, cpu: &'static PerCpu) -> Result<(), Failure> {
-        *self.cpus.get_mut(cpu.index as usize).ok_or(Failure::TooManyCpus)? = Some(cpu);
-        Ok(())
+    /// What operations are carried out with.
+    pub(crate) const fn platform(&self) -> Platform {
+        // SAFETY:
+        // 1. `memory::plan` found the region in usable memory, for the lot alone; the identity map has it.
+        // 2. The region begins with a page above 1 MiB.
+        // 3. The image accesses the region through its platform alone.
+        // 4. Entries are made in `parking.rs` alone: departures into the image's own code, on a transit root and a stack of
+        //    the woken CPU's own area, which live for ever.
+        unsafe { Platform::new(self.clock, self.plan.lot.start, self.plan.lot.len_bytes, 0) }
     }
 
     /// All CPUs, the boot CPU first.
     pub(crate) fn cpus(&self) -> impl Iterator<Item = &'static PerCpu> {
-        self.cpus.iter().flatten().copied()
+        percpu::cpus()
     }
 
     /// All CPUs but the boot CPU.
