@@ -1,6 +1,7 @@
 //! Plans of machines whose claims and offers are those of the vendor crates.
 #![cfg(all(feature = "policy", feature = "intel", feature = "amd"))]
 
+use core::time::Duration;
 use cpu_park::core::op::Processor;
 use cpu_park::core::{ApicId, Claim, Condition, Mechanism, MechanismSet, Response};
 use cpu_park::policy::{
@@ -9,7 +10,7 @@ use cpu_park::policy::{
 };
 use cpu_park::{Detected, detect};
 use park_sim::machine::MachineConfig;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// EAX of leaf 1 of CPUs that matter here.
 const SKYLAKE_CLIENT: u32 = 0x0005_06e3;
