@@ -1,7 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
-use crate::{completions, demo, matrix, sim};
+use crate::{completions, demo, matrix, plan, sim};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -35,6 +35,8 @@ pub struct Arguments {
 pub enum Command {
     /// Play the kexec of a machine like this one twice: parked Linux's way, and park's
     Demo(demo::Arguments),
+    /// Plan which CPUs are parked in a situation, by which mechanism, and why
+    Plan(Box<plan::Arguments>),
     /// Run a scenario in the simulator
     Sim(sim::Arguments),
     /// Print each claim beside what the simulator measures, for every mechanism and event

@@ -19,6 +19,7 @@ pub mod names;
 pub mod output;
 pub mod page;
 pub mod paint;
+pub mod plan;
 pub mod sim;
 pub mod survey;
 pub mod topology;
@@ -34,6 +35,7 @@ use output::Output;
 pub fn execute(command: &Command, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let exit = match command {
         Command::Demo(arguments) => demo::execute(arguments, out)?,
+        Command::Plan(arguments) => plan::execute(arguments, out)?,
         Command::Sim(arguments) => sim::execute(arguments, out)?,
         Command::Matrix(arguments) => matrix::execute(arguments, out)?,
         Command::Completions(arguments) => completions::execute(arguments, out)?,

@@ -30,7 +30,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent(why) => why.fmt(f),
-            Self::Excluded => f.write_str("excluded: nobody asked for it"),
+            Self::Excluded => f.write_str("the requirements exclude it"),
             Self::NotForBootstrap => f.write_str("never for the bootstrap processor"),
             Self::TooSlow { wake_latency_us, latency_us } => {
                 write!(f, "takes {wake_latency_us} us to wake, and {latency_us} us are allowed")

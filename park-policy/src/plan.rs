@@ -48,14 +48,14 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OnlyOne => f.write_str("nothing else provides all that is required"),
+            Self::OnlyOne => f.write_str("nothing else will do"),
             Self::Preferred(preferred) => {
-                write!(f, "provides all that is required, and of what is preferred the most: {preferred}")
+                write!(f, "it provides all that is required, and of what is preferred the most: {preferred}")
             }
             Self::FirstOfEquals => {
-                f.write_str("provides all that is required; another is as good, and comes later in park's own order")
+                f.write_str("it provides all that is required; another is as good, and comes later in park's own order")
             }
-            Self::OwnPolicy => f.write_str("provides all that is required; chosen by the caller's policy"),
+            Self::OwnPolicy => f.write_str("it provides all that is required, and the caller's policy chose it"),
         }
     }
 }
