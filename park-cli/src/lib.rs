@@ -22,6 +22,7 @@ pub mod paint;
 pub mod plan;
 pub mod sim;
 pub mod survey;
+pub mod timeline;
 pub mod topology;
 
 use args::Command;

@@ -9,8 +9,9 @@ use crate::sim::knobs::{KnobRequest, RUNS_MAX, Rest, indices, value_name};
 use crate::sim::orders::DetectedOrders;
 use cpu_park::core::{Event, Mechanism};
 use park_sim::machine::Knob;
+use park_sim::recording::Recording;
 use park_sim::scenario::{
-    CpuReport, Declared, Expect, Failure as StepFailure, Outcome, RunOptions, Scenario, ScenarioError, run,
+    CpuReport, Declared, Expect, Failure as StepFailure, Outcome, Record, RunOptions, Scenario, ScenarioError, run,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct SimRequest {
     pub mechanism: Option<Mechanism>,
     /// Whether to tell the steps.
     pub trace: Trace,
+    /// Whether to record the run that decides.
+    pub record: Record,
 }
 
 /// Whether a run tells its steps.
@@ -65,6 +68,7 @@ impl SimRequest {
             without: without.transpose()?,
             mechanism: mechanism.transpose()?,
             trace: if arguments.trace { Trace::On } else { Trace::Off },
+            record: if arguments.svg.is_some() || arguments.html.is_some() { Record::On } else { Record::Off },
         })
     }
 }
@@ -94,6 +98,12 @@ pub struct RunDocument {
     /// The last steps, with --trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<Vec<String>>,
+    /// All knobs that it was given.
+    #[serde(skip)]
+    pub given: Vec<(Knob, u8)>,
+    /// What it looked like, if that was asked for and it decides.
+    #[serde(skip)]
+    pub recording: Option<Box<Recording>>,
 }
 
 /// The document of schema `park.sim/1`. With several runs, what stands at the top is the run that decides: the first
@@ -134,6 +144,27 @@ impl SimDocument {
     pub const fn exit(&self) -> Exit {
         if self.run.expected { Exit::AsAsked } else { Exit::Unexpected }
     }
+
+    /// What differs from the scenario as it is, each in a few words.
+    #[must_use]
+    pub fn changes(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        changes.extend(self.without.map(|event| format!("left out: {event}")));
+        changes.extend(self.mechanism.map(|mechanism| format!("parked in the lot by {mechanism}")));
+        changes.extend(self.fixed.iter().map(|(name, value)| format!("{name}={value}")));
+        changes
+    }
+
+    /// The command line of the run that decides.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let mut command = format!("park sim {} --seed {}", self.scenario, self.seed);
+        command.extend(self.without.map(|event| format!(" --without {event}")));
+        command.extend(self.mechanism.map(|mechanism| format!(" --mechanism {mechanism}")));
+        let knobs = self.fixed.iter().chain(&self.run.chosen);
+        command.extend(knobs.map(|(name, value)| format!(" --knob {name}={value}")));
+        command
+    }
 }
 
 /// Runs a scenario as often as the request's knobs say.
@@ -144,13 +175,16 @@ impl SimDocument {
 pub fn simulate(scenario: &Scenario, request: &SimRequest) -> Result<SimDocument, Failure> {
     let mut runs = Vec::new();
     for knobs in request.knobs.combinations() {
-        runs.push(play(scenario, request, &knobs)?);
+        runs.push(play(scenario, request, &knobs, Record::Off)?);
     }
     if request.knobs.rest == Rest::OneAtATime {
         vary_the_rest(scenario, request, &mut runs)?;
     }
     let decides = runs.iter().find(|run| !run.expected).or(runs.first()).cloned();
-    let run = decides.ok_or_else(|| Failure::Run(format!("{}: no run was made", scenario.name)))?;
+    let mut run = decides.ok_or_else(|| Failure::Run(format!("{}: no run was made", scenario.name)))?;
+    if request.record == Record::On {
+        run.recording = play(scenario, request, &run.given, Record::On)?.recording;
+    }
     let way_out = match scenario.expect {
         Expect::Lost { deadly, remedy } => Some((deadly, remedy)),
         Expect::Safe => None,
@@ -182,7 +216,7 @@ fn vary_the_rest(scenario: &Scenario, request: &SimRequest, runs: &mut Vec<RunDo
             for index in indices(knob).filter(|index| *index != usual) {
                 let mut knobs = combination.clone();
                 knobs.push((knob, index));
-                runs.push(play(scenario, request, &knobs)?);
+                runs.push(play(scenario, request, &knobs, Record::Off)?);
                 if runs.len() > RUNS_MAX {
                     return Err(Failure::Input(format!("--knob: these are more than {RUNS_MAX} runs")));
                 }
@@ -191,13 +225,19 @@ fn vary_the_rest(scenario: &Scenario, request: &SimRequest, runs: &mut Vec<RunDo
     }
 }
 
-fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Result<RunDocument, Failure> {
+fn play(
+    scenario: &Scenario,
+    request: &SimRequest,
+    knobs: &[(Knob, u8)],
+    record: Record,
+) -> Result<RunDocument, Failure> {
     let options = RunOptions {
         seed: request.seed,
         knobs: knobs.to_vec(),
         without: request.without,
         mechanism: request.mechanism,
         trace: if request.trace == Trace::On { TRACE_RECORDS } else { 0 },
+        record,
         ..RunOptions::default()
     };
     let report = run(scenario, &options, &DetectedOrders).map_err(|error| failure(&error))?;
@@ -219,6 +259,8 @@ fn play(scenario: &Scenario, request: &SimRequest, knobs: &[(Knob, u8)]) -> Resu
         steps: report.steps,
         chosen,
         trace: (request.trace == Trace::On).then_some(report.trace),
+        given: knobs.to_vec(),
+        recording: report.recording,
     })
 }
 

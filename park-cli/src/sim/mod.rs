@@ -5,6 +5,7 @@ pub mod document;
 pub mod knobs;
 pub mod list;
 pub mod orders;
+pub mod picture;
 pub mod source;
 pub mod text;
 pub mod words;
@@ -28,7 +29,11 @@ pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Fail
     let request = document::SimRequest::read(arguments)?;
     let scenario = source::load(name)?;
     let seconds = arguments.deadline_s.unwrap_or(DEFAULT_DEADLINE_S);
+    let pictures = picture::Pictures { svg: arguments.svg.clone(), html: arguments.html.clone() };
     let document = deadline::within(seconds, move || document::simulate(&scenario, &request))?;
+    if pictures.is_wanted() {
+        pictures.write(&picture::picture(&document)?)?;
+    }
     if arguments.json {
         out.document(&document)?
     } else {

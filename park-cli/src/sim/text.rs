@@ -25,10 +25,7 @@ pub fn print(document: &SimDocument, out: &mut Output<'_>) -> Result<(), Failure
     }
     out.toned(&format!("{} (seed {})", document.scenario, document.seed), Tone::Strong)?;
     out.line(&document.summary)?;
-    let mut changes = Vec::new();
-    changes.extend(document.without.map(|event| format!("left out: {event}")));
-    changes.extend(document.mechanism.map(|mechanism| format!("parked in the lot by {mechanism}")));
-    changes.extend(document.fixed.iter().map(|(name, value)| format!("{name}={value}")));
+    let changes = document.changes();
     if !changes.is_empty() {
         out.line(&format!("Changed: {}.", changes.join("; ")))?;
     }
@@ -58,7 +55,7 @@ fn print_trace(run: &RunDocument, out: &mut Output<'_>) -> Result<(), Failure> {
 }
 
 /// `SAFE` or `LOST`, and whether that is a surprise.
-fn verdict(document: &SimDocument, run: &RunDocument) -> (String, Tone) {
+pub(crate) fn verdict(document: &SimDocument, run: &RunDocument) -> (String, Tone) {
     let word = match run.outcome {
         Outcome::Safe => "SAFE",
         Outcome::Lost => "LOST",

@@ -48,7 +48,10 @@ pub(super) fn death(cpu: usize, death: &Death) -> String {
 /// Memory that is overwritten.
 pub(super) fn front(front: &Front) -> String {
     let (start, end) = (front.range.start, front.range.end());
-    format!("CPU {} overwrites {start:#x} to {end:#x}, upwards\nticks {} to {}", front.by, front.start_tick, front.end_tick)
+    format!(
+        "CPU {} overwrites {start:#x} to {end:#x}, upwards\nticks {} to {}",
+        front.by, front.start_tick, front.end_tick
+    )
 }
 
 fn registers(registers: &Registers) -> String {

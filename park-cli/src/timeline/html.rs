@@ -5,7 +5,7 @@ use super::panel::Layout;
 use super::shape::{Canvas, Short};
 use super::style::DRAWING;
 use super::svg::{NAMES, SCALE_NOTE, class};
-use super::{Panel, Picture, key, words};
+use super::{Panel, Picture, details, key, words};
 use crate::page::{Page, escape, page};
 use crate::sim::words::{fate, is_well};
 use core::fmt::Write;
@@ -28,10 +28,10 @@ pub fn html(picture: &Picture<'_>) -> String {
     }
     body.push_str("<h2>What the colours mean</h2>\n<ul class=\"key park-timeline\">\n");
     for state in key::states(&picture.panels) {
-        let _ = write!(
+        let _ = writeln!(
             body,
             "<li><svg class=\"state s-{}\" width=\"14\" height=\"14\" aria-hidden=\"true\">\
-             <rect width=\"14\" height=\"14\"/></svg> {}</li>\n",
+             <rect width=\"14\" height=\"14\"/></svg> {}</li>",
             state.name(),
             escape(words::state(state))
         );
@@ -58,12 +58,20 @@ fn section(body: &mut String, panel: &Panel<'_>, number: usize) {
     let mut names = Canvas::default();
     layout.draw_names(&mut names);
     drawing(body, &names.finish(), "names", (NAMES, layout.height));
-    body.push_str("<div class=\"scroll plot\" tabindex=\"0\" aria-label=\"Lanes; arrow keys go from one thing to the next\">\n");
+    body.push_str(
+        "<div class=\"scroll plot\" tabindex=\"0\" aria-label=\"Lanes; arrow keys go from one thing to the next\">\n",
+    );
     let mut plot = Canvas::default();
     layout.draw(&mut plot);
     drawing(body, &plot.finish(), "lanes", (layout.scale.width, layout.height));
     body.push_str("</div>\n</div>\n");
-    body.push_str("<pre class=\"details\" aria-live=\"polite\">Point at anything in the picture, or move through it with the arrow keys: what it is, and the registers, stand here.</pre>\n");
+    let fatal = panel.recording.lanes.iter().enumerate().find_map(|(cpu, lane)| Some((cpu, lane.death.as_ref()?)));
+    let first = fatal.map_or_else(String::new, |(cpu, death)| format!("\n\n{}", details::death(cpu, death)));
+    let _ = writeln!(
+        body,
+        "<pre class=\"details\" aria-live=\"polite\">Point at anything in the picture, or move through it with the arrow keys: what it is, and the registers, stand here.{}</pre>",
+        escape(&first)
+    );
     fates(body, panel);
     acts(body, panel);
     body.push_str("</section>\n");
@@ -88,11 +96,11 @@ fn fates(body: &mut String, panel: &Panel<'_>) {
         };
         let by = if report.mechanism == "none" { "not parked" } else { &report.mechanism };
         let lane = panel.recording.lanes.get(report.cpu);
-        let death = lane.and_then(|lane| lane.death.as_ref()).map(words::death);
+        let death = lane.and_then(|lane| lane.death.as_ref()).map(|death| words::death(death, &panel.recording.fronts));
         let death = death.map_or_else(String::new, |text| format!("<br><code>{}</code>", escape(&text)));
-        let _ = write!(
+        let _ = writeln!(
             body,
-            "<li><b>CPU {}</b> <span class=\"faint\">APIC id {}, {}</span><br><span class=\"{class}\">{}</span>{death}</li>\n",
+            "<li><b>CPU {}</b> <span class=\"faint\">APIC id {}, {}</span><br><span class=\"{class}\">{}</span>{death}</li>",
             report.cpu,
             report.apic_id,
             escape(by),
@@ -105,7 +113,8 @@ fn fates(body: &mut String, panel: &Panel<'_>) {
 fn acts(body: &mut String, panel: &Panel<'_>) {
     body.push_str("<details class=\"acts\" open><summary>Steps and facts</summary>\n<ol>\n");
     for act in &panel.recording.acts {
-        let line = if act.line > 0 { format!(" <span class=\"faint\">line {}</span>", act.line) } else { String::new() };
+        let line =
+            if act.line > 0 { format!(" <span class=\"faint\">line {}</span>", act.line) } else { String::new() };
         let _ = writeln!(body, "<li>{}{line}</li>", escape(&act.what));
     }
     body.push_str("</ol>\n<ul class=\"facts\">\n");

@@ -21,8 +21,7 @@ const COLUMN: f64 = 440.0;
 /// The states that occur in some panel, in the order of the list.
 pub(super) fn states(panels: &[Panel<'_>]) -> Vec<State> {
     let occurs = |state: &State| {
-        let mut intervals =
-            panels.iter().flat_map(|panel| &panel.recording.lanes).flat_map(|lane| &lane.intervals);
+        let mut intervals = panels.iter().flat_map(|panel| &panel.recording.lanes).flat_map(|lane| &lane.intervals);
         intervals.any(|interval| interval.state.name() == state.name())
     };
     State::ALL.into_iter().filter(occurs).collect()

@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::shape::{Anchor, Canvas, width};
 use super::{Panel, details, words};
 use crate::sim::words::{end, is_well};
-use park_sim::recording::{Interval, Lane, Mark, MarkKind};
+use park_sim::recording::{Front, Interval, Lane, Mark};
 use park_sim::scenario::CpuReport;
 
 /// Height of a bar.
@@ -32,6 +32,7 @@ pub(super) struct Measured<'p> {
     events: Vec<&'p Mark>,
     others: Vec<&'p Mark>,
     bar_y: f64,
+    fronts: &'p [Front],
     /// Its height.
     pub(super) height: f64,
 }
@@ -45,7 +46,7 @@ pub(super) fn measure<'p>(panel: &Panel<'p>, cpu: usize, lane: &'p Lane) -> Meas
     let height = (above + BAR + below).max(HEIGHT_MIN);
     let report = panel.cpus.iter().find(|report| report.cpu == cpu);
     let bar_y = above.max((height - BAR - below) / 2.0);
-    Measured { cpu, lane, report, events, others, bar_y, height }
+    Measured { cpu, lane, report, events, others, bar_y, fronts: &panel.recording.fronts, height }
 }
 
 impl Measured<'_> {
@@ -84,6 +85,7 @@ impl Measured<'_> {
         }
         marks::above(canvas, &self.events, scale, bar_y);
         marks::below(canvas, &self.others, scale, bar_y + BAR);
+        self.draw_stores(canvas, scale, bar_y);
         self.draw_death(canvas, scale, bar_y);
         canvas.close();
     }
@@ -100,22 +102,28 @@ impl Measured<'_> {
         canvas.close();
     }
 
+    /// Below the bar of the CPU whose stores they are, what the fronts are.
+    fn draw_stores(&self, canvas: &mut Canvas, scale: &Scale, bar_y: f64) {
+        for front in self.fronts.iter().filter(|front| front.by == self.cpu) {
+            let (from, to) = (scale.x(front.start_tick), scale.x(front.end_tick));
+            let fits = |text: &&&str| width(text, LABEL_SIZE) + 8.0 <= to - from;
+            if let Some(text) = ["overwrites the old kernel's memory ▸", "overwrites ▸"].iter().find(fits) {
+                canvas.text("label", (from + 4.0, bar_y + BAR + 13.0), Anchor::Start, text);
+            }
+        }
+    }
+
     fn draw_death(&self, canvas: &mut Canvas, scale: &Scale, bar_y: f64) {
         let Some(death) = &self.lane.death else { return };
         let x = scale.x(death.tick);
         canvas.open_titled("death", &details::death(self.cpu, death));
         canvas.line("deathline", [x, bar_y - 2.0, x, bar_y + BAR + 6.0]);
-        let text = words::death(death);
+        let text = words::death(death, self.fronts);
         let room = width(&text, LABEL_SIZE) + 16.0;
         let to_the_left = x + room > scale.width && x > scale.width * RIGHT_HALF;
         let at = if to_the_left { x.max(room.min(scale.width)) } else { x.min((scale.width - room).max(0.0)) };
         let (anchor, sign) = if to_the_left { (Anchor::End, "✕") } else { (Anchor::Start, "✕") };
         canvas.text("deathtext", (at, bar_y + BAR + 16.0), anchor, &format!("{sign} {text}"));
         canvas.close();
-    }
-
-    /// Whether a mark of this kind is on the lane.
-    pub(super) fn has(&self, kind: MarkKind) -> bool {
-        self.others.iter().chain(&self.events).any(|mark| mark.kind == kind)
     }
 }

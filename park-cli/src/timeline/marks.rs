@@ -14,7 +14,7 @@ const TRIANGLE: (f64, f64) = (4.0, 7.0);
 /// Triangles that are closer are drawn as one.
 const SAME_PLACE: f64 = 1.5;
 /// Kinds that a label of several marks names.
-const KINDS_NAMED: usize = 2;
+const KINDS_NAMED: usize = 3;
 
 /// Marks whose labels would run into each other.
 #[derive(Clone, Debug, Default)]

@@ -1,14 +1,15 @@
 //! One run: its steps and kernels, its lanes, its memory.
 
+use super::Panel;
 use super::lane::{self, Measured};
 use super::memory;
 use super::scale::Scale;
 use super::shape::{Anchor, Canvas, bold_width, width};
-use super::Panel;
 
 /// Height of the row of steps, and of the row of kernels.
 const ACTS: f64 = 22.0;
-const KERNELS: f64 = 17.0;
+const KERNELS: f64 = 22.0;
+const KERNEL_BAR: f64 = 14.0;
 /// Room before the memory.
 const BEFORE_MEMORY: f64 = 8.0;
 /// Size of the numbers of steps.
@@ -27,6 +28,33 @@ pub(super) struct Layout<'p> {
     pub(super) height: f64,
     /// The name of its hatching, which no other panel has.
     hatch: String,
+}
+
+/// Steps that are numbered together, by index.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    first: usize,
+    last: usize,
+    x: f64,
+}
+
+impl Numbers {
+    fn text(self) -> String {
+        if self.first == self.last {
+            (self.first + 1).to_string()
+        } else {
+            format!("{}–{}", self.first + 1, self.last + 1)
+        }
+    }
+
+    fn room(self) -> f64 {
+        bold_width(&self.text(), NUMBER_SIZE) + 8.0
+    }
+
+    /// Where they stand in a plot so wide.
+    fn at(self, width: f64) -> f64 {
+        self.x.min(width - self.room()).max(0.0)
+    }
 }
 
 impl<'p> Layout<'p> {
@@ -55,7 +83,7 @@ impl<'p> Layout<'p> {
     /// Draws what stands left of the plot.
     pub(super) fn draw_names(&self, canvas: &mut Canvas) {
         canvas.text("way", (0.0, ACTS - 7.0), Anchor::Start, "steps");
-        canvas.text("way", (0.0, ACTS + KERNELS - 5.0), Anchor::Start, "kernels");
+        canvas.text("way", (0.0, ACTS + KERNEL_BAR - 3.0), Anchor::Start, "kernels");
         for (y, lane) in self.lanes_at() {
             lane.draw_name(canvas, y);
         }
@@ -89,21 +117,37 @@ impl<'p> Layout<'p> {
     fn draw_acts(&self, canvas: &mut Canvas) {
         let acts = &self.panel.recording.acts;
         let bottom = self.height;
-        let mut free_from = f64::NEG_INFINITY;
         for (index, act) in acts.iter().enumerate() {
             let x = self.scale.x(act.tick);
-            let number = (index + 1).to_string();
-            let room = bold_width(&number, NUMBER_SIZE) + 8.0;
-            canvas.open_titled("act", &format!("{number}: {}\ntick {}", act.what, act.tick));
+            canvas.open_titled("act", &format!("{}: {}\ntick {}", index + 1, act.what, act.tick));
             canvas.line("actline", [x, ACTS - 4.0, x, bottom]);
-            let at = x.min(self.scale.width - room).max(0.0);
-            if at >= free_from {
-                canvas.rect("number", [at, 2.0, room, ACTS - 6.0]);
-                canvas.text("numbertext", (at + room / 2.0, ACTS - 8.0), Anchor::Middle, &number);
-                free_from = at + room + NUMBER_GAP;
-            }
             canvas.close();
         }
+        for numbers in self.numbers() {
+            let (room, at) = (numbers.room(), numbers.at(self.scale.width));
+            let shown = acts.get(numbers.first..=numbers.last).unwrap_or_default();
+            let titles: Vec<String> =
+                (numbers.first + 1..).zip(shown).map(|(number, act)| format!("{number}: {}", act.what)).collect();
+            canvas.open_titled("act", &titles.join("\n"));
+            canvas.rect("number", [at, 2.0, room, ACTS - 6.0]);
+            canvas.text("numbertext", (at + room / 2.0, ACTS - 8.0), Anchor::Middle, &numbers.text());
+            canvas.close();
+        }
+    }
+
+    /// The numbers of steps; those that would run into each other together.
+    fn numbers(&self) -> Vec<Numbers> {
+        let mut all: Vec<Numbers> = Vec::new();
+        for (index, act) in self.panel.recording.acts.iter().enumerate() {
+            let next = Numbers { first: index, last: index, x: self.scale.x(act.tick) };
+            match all.last_mut() {
+                Some(last) if next.at(self.scale.width) < last.at(self.scale.width) + last.room() + NUMBER_GAP => {
+                    last.last = index;
+                }
+                _ => all.push(next),
+            }
+        }
+        all
     }
 
     fn draw_kernels(&self, canvas: &mut Canvas) {
@@ -114,10 +158,10 @@ impl<'p> Layout<'p> {
             let title = format!("kernel {}, in memory from {:#x}", kernel.number, kernel.range.start);
             canvas.open_titled("span", &title);
             let class = if index % 2 == 0 { "kernel even" } else { "kernel odd" };
-            canvas.rect(class, [from, ACTS, to - from, KERNELS - 3.0]);
+            canvas.rect(class, [from, ACTS, to - from, KERNEL_BAR]);
             let label = format!("kernel {}", kernel.number);
             if width(&label, NUMBER_SIZE) + 8.0 <= to - from {
-                canvas.text("inkernel", (from + 6.0, ACTS + KERNELS - 6.5), Anchor::Start, &label);
+                canvas.text("inkernel", (from + 6.0, ACTS + KERNEL_BAR - 3.5), Anchor::Start, &label);
             }
             canvas.close();
         }

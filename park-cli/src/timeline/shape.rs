@@ -61,7 +61,8 @@ impl Canvas {
 
     pub(super) fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4]) {
         let (x, y, width, height) = (Short(x), Short(y), Short(width), Short(height));
-        let _ = write!(self.text, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>");
+        let _ =
+            write!(self.text, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>");
     }
 
     pub(super) fn line(&mut self, class: &str, [x1, y1, x2, y2]: [f64; 4]) {

@@ -2,7 +2,7 @@
 
 use park_core::lot::Command;
 use park_sim::machine::AccessKind;
-use park_sim::recording::{Death, MarkKind, State};
+use park_sim::recording::{Death, Front, MarkKind, State};
 
 /// What a state is, in a phrase: for the key.
 pub(super) const fn state(state: State) -> &'static str {
@@ -105,22 +105,24 @@ pub(super) fn mark(kind: MarkKind) -> String {
 }
 
 /// Where a CPU dies, in a line.
-pub(super) fn death(death: &Death) -> String {
+pub(super) fn death(death: &Death, fronts: &[Front]) -> String {
     let event = death.event.map(label).filter(|label| !label.is_empty());
-    let after = event.map_or_else(String::new, |event| format!("{event}: "));
+    let after = event.map_or_else(String::new, |event| format!("{event} → "));
+    let is_gone = |phys: u64| fronts.iter().any(|front| front.range.contains(phys) && front.start_tick <= death.tick);
     let Some((kind, phys)) = death.access else { return format!("{after}{}", death.what) };
     let instruction = death.instruction.as_deref().filter(|text| !text.contains("bad"));
+    let state = if is_gone(phys) { "overwritten" } else { "not its own" };
     match (kind, instruction) {
-        (AccessKind::Fetch, Some(instruction)) => format!("{after}executes `{instruction}` at {phys:#x}, not its own"),
-        (AccessKind::Fetch, None) => format!("{after}fetches code at {phys:#x}, not its own"),
+        (AccessKind::Fetch, Some(instruction)) => format!("{after}runs `{instruction}` at {phys:#x}: {state}"),
+        (AccessKind::Fetch, None) => format!("{after}fetches code at {phys:#x}: {state}"),
         (AccessKind::Walk | AccessKind::WalkWrite, _) => {
-            format!("{after}its page tables at {phys:#x} are not its own")
+            format!("{after}needs its page tables at {phys:#x}: {state}")
         }
         (AccessKind::Descriptor | AccessKind::DescriptorWrite, _) => {
-            format!("{after}its gate or descriptor at {phys:#x} is not its own")
+            format!("{after}needs its gate or descriptor at {phys:#x}: {state}")
         }
-        (AccessKind::Push, _) => format!("{after}its stack at {phys:#x} is not its own"),
-        (_, Some(instruction)) => format!("{after}`{instruction}` uses {phys:#x}, not its own"),
-        (_, None) => format!("{after}uses {phys:#x}, not its own"),
+        (AccessKind::Push, _) => format!("{after}needs its stack at {phys:#x}: {state}"),
+        (_, Some(instruction)) => format!("{after}`{instruction}` uses {phys:#x}: {state}"),
+        (_, None) => format!("{after}uses {phys:#x}: {state}"),
     }
 }

@@ -11,6 +11,8 @@ use park_core::lot::{Doorbell, Phase, Stage, bay};
 const FRONT_TICKS: u64 = 240;
 /// Ticks that a CPU's sanitising takes, which is no steps of the machine.
 const SANITISE_TICKS: u64 = 16;
+/// Ticks after the last step, so that every CPU's end is seen.
+const LAST_TICKS: u64 = 40;
 /// Ticks between two acts, at least.
 const ACT_TICKS: u64 = 4;
 /// Equal marks that follow each other so soon are one.
@@ -100,7 +102,7 @@ impl Recorder {
         for cpu in 0..self.tracks.len() {
             self.enter(machine, cpu);
         }
-        let end = self.tick(machine) + 1;
+        let end = self.tick(machine) + LAST_TICKS;
         self.recording.end_tick = end;
         for lane in &mut self.recording.lanes {
             if let Some(last) = lane.intervals.last_mut() {
@@ -188,6 +190,10 @@ impl Recorder {
                 self.doorbell(tick, cpu, by, value);
                 return;
             }
+            if self.tracks[cpu].place == Place::Bay(phys.wrapping_sub(bay::RELEASE)) && by != cpu {
+                self.mark(Mark { tick, cpu, kind: MarkKind::Store, by: Some(by) });
+                return;
+            }
         }
         for cpu in (0..self.tracks.len()).filter(|cpu| *cpu != by) {
             let state = machine.cpu(cpu);
@@ -202,15 +208,16 @@ impl Recorder {
     /// A swap that found another value writes what it found: only changes count.
     fn doorbell(&mut self, tick: u64, cpu: usize, by: usize, value: u64) {
         let track = &mut self.tracks[cpu];
-        if core::mem::replace(&mut track.doorbell, value) == value {
+        let last = core::mem::replace(&mut track.doorbell, value);
+        if last == value {
             return;
         }
-        let bell = Doorbell(value);
+        let (bell, was_rung) = (Doorbell(value), Doorbell(last).phase() == Some(Phase::Rung));
         let kind = match (bell.phase(), by == cpu) {
             (Some(Phase::Rung), false) => bell.command().map(MarkKind::Ring),
             (Some(Phase::Claimed), true) => Some(MarkKind::Claim),
             (Some(Phase::Quiet), true) => Some(MarkKind::Done),
-            (Some(Phase::Quiet), false) => Some(MarkKind::Revoke),
+            (Some(Phase::Quiet), false) if was_rung => Some(MarkKind::Revoke),
             _ => None,
         };
         if let Some(kind) = kind {
