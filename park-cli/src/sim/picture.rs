@@ -4,7 +4,9 @@ use super::document::SimDocument;
 use super::text::verdict;
 use crate::exit::Failure;
 use crate::files::write_whole;
+use crate::paint::Tone;
 use crate::timeline::{Panel, Picture, html, svg};
+use park_sim::scenario::Outcome;
 use std::path::{Path, PathBuf};
 
 /// Where pictures go.
@@ -55,7 +57,16 @@ pub fn panel(document: &SimDocument) -> Option<Panel<'_>> {
         facts.push(format!("shown is the run that decides, of {}", document.runs.len()));
     }
     let (title, summary) = (document.scenario.clone(), document.summary.clone());
-    Some(Panel { title, summary, verdict: verdict(document, run), facts, cpus: &run.cpus, recording })
+    Some(Panel { title, summary, verdict: told(document), facts, cpus: &run.cpus, recording })
+}
+
+/// The verdict in the colour of what became of the CPUs, whatever was expected.
+fn told(document: &SimDocument) -> (String, Tone) {
+    let (text, _) = verdict(document, &document.run);
+    match document.run.outcome {
+        Outcome::Safe => (text, Tone::Good),
+        Outcome::Lost => (text, Tone::Bad),
+    }
 }
 
 /// A run as a picture.
@@ -68,12 +79,7 @@ pub fn picture(document: &SimDocument) -> Result<Picture<'_>, Failure> {
     let changes = document.changes();
     let changed = if changes.is_empty() { String::new() } else { format!(" Changed: {}.", changes.join("; ")) };
     let lead = format!("{}{changed}", document.summary);
-    panel.title = format!("{} (seed {})", document.scenario, document.seed);
+    panel.title = format!("What happens, seed {}", document.seed);
     panel.summary.clear();
-    Ok(Picture {
-        title: format!("park sim {}", document.scenario),
-        lead,
-        command: document.command(),
-        panels: vec![panel],
-    })
+    Ok(Picture { title: document.scenario.clone(), lead, command: document.command(), panels: vec![panel] })
 }
