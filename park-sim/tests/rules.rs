@@ -42,12 +42,40 @@ fn every_unit_guards_a_rule() {
 fn discover() {
     let mut guards = common::guard::cells();
     guards.extend(harms::all().iter().map(|harm| format!("sanitise:{}", harm.name())));
+    guards.extend(park_sim::faults::list::all().map(|fault| format!("fault:{}", fault.name)));
     guards.extend(park_sim::scenario::names().map(|name| format!("scenario:{name}")));
     guards.retain(|guard| common::guard::holds(guard, RuleSet::ALL));
     println!("{} guards hold", guards.len());
-    for rule in Rule::ALL {
+    let wanted = std::env::var("RULES").unwrap_or_default();
+    for rule in Rule::ALL.iter().filter(|rule| wanted.is_empty() || wanted.split(',').any(|name| name == rule.name())) {
         let found: Vec<&String> =
             guards.iter().filter(|guard| !common::guard::holds(guard, RuleSet::ALL.without(*rule))).collect();
-        println!("{}: {} {:?}", rule.name(), found.len(), found.iter().take(7).collect::<Vec<_>>());
+        println!("{}: {} {:?}", rule.name(), found.len(), found.iter().take(12).collect::<Vec<_>>());
+    }
+}
+
+/// Tries guards by hand: `PAIRS=rule=guard,rule=guard`, of which a guard may end in `*`.
+#[test]
+#[ignore = "tries what the environment names"]
+fn pairs() {
+    let pairs = std::env::var("PAIRS").unwrap_or_default();
+    let all: Vec<String> = harms::all().iter().map(|harm| format!("sanitise:{}", harm.name()))
+        .chain(park_sim::faults::list::all().map(|fault| format!("fault:{}", fault.name)))
+        .chain(park_sim::scenario::names().map(|name| format!("scenario:{name}")))
+        .chain(common::guard::cells()).collect();
+    for (rule, guard) in pairs.split(',').filter_map(|pair| pair.split_once('=')) {
+        let rule = Rule::from_name(rule).unwrap_or_else(|| panic!("{rule}"));
+        let guards: Vec<&String> = match guard.strip_suffix('*') {
+            Some(start) => all.iter().filter(|name| name.starts_with(start)).collect(),
+            None => all.iter().filter(|name| *name == guard).collect(),
+        };
+        for guard in guards {
+            let start = Instant::now();
+            let on = common::guard::holds(guard, RuleSet::ALL);
+            let on_s = start.elapsed().as_secs_f64();
+            let off = on && common::guard::holds(guard, RuleSet::ALL.without(rule));
+            let word = if on && !off { "GUARD" } else { "-" };
+            println!("{word} {} {guard} on {on} off {off} {on_s:.2} s", rule.name());
+        }
     }
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod guard;
+#[path = "../support/mod.rs"]
+pub(crate) mod support;
 
 use park_core::{Claim, Mechanism};
 use park_sim::machine::Vendor;
