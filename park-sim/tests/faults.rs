@@ -68,7 +68,14 @@ fn there_are_enough_and_names_are_unique() {
 #[test]
 fn throws_have_names() {
     for throw in
-        Throw::SINGLE.into_iter().chain(Throw::NESTED).chain([Throw::McFatal, Throw::McStorm, Throw::FalseWake])
+        Throw::SINGLE.into_iter().chain(Throw::NESTED).chain([
+        Throw::McFatal,
+        Throw::McStorm,
+        Throw::FalseWake,
+        Throw::Smi,
+        Throw::CounterOverflow,
+        Throw::TimerExpiry,
+    ])
     {
         assert_eq!(throw.to_string().parse(), Ok(throw));
     }

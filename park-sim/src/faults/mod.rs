@@ -12,7 +12,7 @@ pub mod setting;
 pub mod sweep;
 pub mod wrong;
 
-pub use journey::{BOSS, Case, EntryKind, Evictions, Journey, Plan, Progress, TARGET, WayIn};
+pub use journey::{BOSS, Case, Drains, EntryKind, Evictions, Journey, Plan, Progress, TARGET, WayIn};
 pub use list::{FAULTS, Fault, KEPT_FENCES};
 pub use listing::{Code, Edit, With};
 pub use plant::{Change, Idt, Owner, Page, Plant, PlantError};

@@ -2,7 +2,8 @@
 
 use super::listing::{Code, Edit};
 use super::wrong::Wrong;
-use crate::machine::{HostReg, PhysRange};
+use crate::machine::apic::Lvt;
+use crate::machine::{Activity, Gpr, HostReg, PhysRange};
 use crate::platform::Loader;
 use crate::world::{FrameKind, SanitiseStep, World};
 use core::fmt;
@@ -35,6 +36,18 @@ pub enum Page {
     Tables,
     /// The first page of bays.
     Bays,
+}
+
+impl Page {
+    /// Its offset in a lot.
+    const fn offset(self, header: &header::Header) -> u64 {
+        match self {
+            Self::Header => 0,
+            Self::Code => header::CODE_OFFSET,
+            Self::Tables => header.tables_offset as u64,
+            Self::Bays => header.bay_offset,
+        }
+    }
 }
 
 /// One change.
@@ -76,6 +89,13 @@ pub enum Change {
         /// Bits to set.
         set: u64,
     },
+    /// Bits of the entries of all levels by which the lot's own root maps a page.
+    PagePath {
+        /// Which page.
+        page: Page,
+        /// Bits to set.
+        set: u64,
+    },
     /// A word of the header has another one's value.
     HeaderWord {
         /// Offset of the word.
@@ -94,6 +114,8 @@ pub enum Change {
     },
     /// What the owner's half of arriving loads.
     Arrival(fn(&mut Arrival)),
+    /// Bits set in the CR4 that the owner's half of leaving loads.
+    DepartureCr4(u64),
     /// A publisher stores the entry after it has rung.
     EntryAfterDoorbell,
     /// A sanitising step is left out.
@@ -111,6 +133,15 @@ pub enum Owner {
     Msr(u32, u64),
     /// An instruction breakpoint at a label of the bay code, where the lot maps it.
     Breakpoint(&'static str),
+    /// A local vector table entry of the local APIC.
+    Lvt(Lvt, u32),
+    /// An interrupt that the local APIC has accepted, and that RFLAGS.IF = 0 keeps out.
+    Requested(u8),
+    /// A monitor on a line of the owner's, armed by its idle loop.
+    Monitor,
+    /// The last entry of the kernel's root leads to the root itself, as kernels have it that look at their tables that
+    /// way: read with a level more, the tables mean the same in the upper half.
+    RecursiveRoot,
     /// A global translation of the lot's code pages to a page of the owner's, from a mapping that is gone.
     GlobalOverLot,
 }
@@ -199,6 +230,11 @@ const DR7_BREAK0: u64 = 0x402;
 const OTHER_TABLES: u64 = 0x18_0000;
 const OTHER_PAGE: u64 = 0x1f_0000;
 const OTHER_TABLE_PAGES: u64 = 16;
+/// Offset of the last entry of a table; present and writable.
+const LAST_ENTRY: u64 = 511 * 8;
+const ENTRY_PRESENT_WRITABLE: u64 = 0b11;
+/// Offset of CR4 in a frame.
+const FRAME_CR4: u64 = 0x20;
 /// The global bit of a page-table entry (Intel SDM vol. 3, "4-Level Paging").
 const ENTRY_GLOBAL: u64 = 1 << 8;
 
@@ -228,7 +264,21 @@ impl Plant<'_> {
                 world.machine.write_phys(phys, &bytes);
             }
         }
+        if self.owner.contains(&Owner::RecursiveRoot) {
+            let root = world.kernel.root & ENTRY_ADDRESS;
+            world.machine.write_phys(root + LAST_ENTRY, &(root | ENTRY_PRESENT_WRITABLE).to_le_bytes());
+        }
         Ok(())
+    }
+
+    /// Changes the frame by which a CPU leaves into the current kernel, once that is written.
+    pub fn in_departure(&self, world: &mut World, cpu: usize) {
+        for change in self.changes {
+            let Change::DepartureCr4(bits) = change else { continue };
+            let frame = world.kernel.phys(world.kernel.placement(cpu, FrameKind::Departure).frame);
+            let cr4 = world.machine.read_phys_u64(frame + FRAME_CR4) | bits;
+            world.machine.write_phys(frame + FRAME_CR4, &cr4.to_le_bytes());
+        }
     }
 
     /// Sets the registers that the owner left.
@@ -250,8 +300,13 @@ impl Plant<'_> {
                     let _ = world.machine.write_reg(cpu, HostReg::Dr(0), lot + header::CODE_OFFSET + u64::from(offset));
                     let _ = world.machine.write_reg(cpu, HostReg::Dr(7), DR7_BREAK0);
                 }
-                // Sanitising may flush it: it comes in in_frame().
-                Owner::GlobalOverLot => {}
+                Owner::Lvt(entry, value) => world.machine.cpu_mut(cpu).apic.lvt[entry as usize] = value,
+                Owner::Requested(vector) => {
+                    world.machine.cpu_mut(cpu).apic.irr[usize::from(vector / 64)] |= 1 << (vector % 64);
+                }
+                Owner::Monitor => arm_monitor(world, cpu),
+                // Sanitising may flush it: it comes in in_frame(). The root is changed in in_kernel().
+                Owner::GlobalOverLot | Owner::RecursiveRoot => {}
             }
         }
         Ok(())
@@ -312,16 +367,18 @@ impl Change {
                 change_word(memory, gate(table, vector), !0, value);
             }
             Self::PageEntry { page, clear, set } => {
-                let linear = start
-                    + match page {
-                        Page::Header => 0,
-                        Page::Code => header::CODE_OFFSET,
-                        Page::Tables => header.tables_offset.into(),
-                        Page::Bays => header.bay_offset,
-                    };
+                let linear = start + page.offset(header);
                 let entry = last_entry(memory, memory.machine.read_phys_u64(start + header::ROOT4), linear)
                     .ok_or(PlantError::NotMapped)?;
                 change_word(memory, entry - start, clear, set);
+            }
+            Self::PagePath { page, set } => {
+                let linear = start + page.offset(header);
+                let root = memory.machine.read_phys_u64(start + header::ROOT4);
+                let path = entries(memory, root, linear).ok_or(PlantError::NotMapped)?;
+                for entry in path {
+                    change_word(memory, entry - start, 0, set);
+                }
             }
             Self::HeaderWord { offset, from } => {
                 let value = memory.machine.read_phys_u64(start + from);
@@ -332,7 +389,11 @@ impl Change {
                     change_word(memory, header.bay_offset + index * header.bay_stride + offset, clear, set);
                 }
             }
-            Self::Code(_) | Self::Arrival(_) | Self::EntryAfterDoorbell | Self::Without(_) => {}
+            Self::Code(_)
+            | Self::Arrival(_)
+            | Self::DepartureCr4(_)
+            | Self::EntryAfterDoorbell
+            | Self::Without(_) => {}
         }
         Ok(())
     }
@@ -367,21 +428,43 @@ fn global_over_lot(world: &mut World, cpu: usize, linear: u64) -> Result<(), Wro
     Ok(())
 }
 
-/// The physical address of the entry that maps `linear` under the 4-level root `cr3`.
-fn last_entry(memory: &Loader<'_>, cr3: u64, linear: u64) -> Option<u64> {
+/// The physical addresses of the entries by which the 4-level root `cr3` maps `linear`, the last level's last.
+fn entries(memory: &Loader<'_>, cr3: u64, linear: u64) -> Option<[u64; 4]> {
     let mut table = cr3 & ENTRY_ADDRESS;
-    for level in (0..4).rev() {
-        let entry = table + (linear >> (12 + 9 * level) & 511) * 8;
-        if level == 0 {
-            return Some(entry);
-        }
-        let value = memory.machine.read_phys_u64(entry);
-        if value & 1 == 0 {
+    let mut path = [0; 4];
+    for (level, place) in (0..4).rev().zip(&mut path) {
+        *place = table + (linear >> (12 + 9 * level) & 511) * 8;
+        let value = memory.machine.read_phys_u64(*place);
+        if level != 0 && value & 1 == 0 {
             return None;
         }
         table = value & ENTRY_ADDRESS;
     }
-    None
+    Some(path)
+}
+
+/// The physical address of the entry that maps `linear` under the 4-level root `cr3`.
+fn last_entry(memory: &Loader<'_>, cr3: u64, linear: u64) -> Option<u64> {
+    entries(memory, cr3, linear).map(|[.., last]| last)
+}
+
+/// Has a CPU execute MONITOR on a line of its kernel's, as its idle loop does before it looks for work.
+fn arm_monitor(world: &mut World, cpu: usize) {
+    /// MONITOR (Intel SDM vol. 2B).
+    const MONITOR: [u8; 3] = [0x0f, 0x01, 0xc8];
+    let (text, line) = (world.kernel.foreign_text(), world.kernel.foreign_data(cpu));
+    world.machine.write_phys(world.kernel.phys(text), &MONITOR);
+    let before = world.machine.cpu(cpu);
+    let (rip, activity, gpr) = (before.rip, before.activity, before.gpr);
+    let state = world.machine.cpu_mut(cpu);
+    state.activity = Activity::Running;
+    state.rip = text;
+    state.set_reg(Gpr::Rax, line);
+    state.set_reg(Gpr::Rcx, 0);
+    state.set_reg(Gpr::Rdx, 0);
+    world.machine.step(cpu);
+    let state = world.machine.cpu_mut(cpu);
+    (state.rip, state.activity, state.gpr) = (rip, activity, gpr);
 }
 
 /// Renews the checksums of code, tables and header.

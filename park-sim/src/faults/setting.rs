@@ -1,6 +1,6 @@
 //! In which settings a fault is looked for: machine, mechanism, way in, plan, and what is thrown.
 
-use super::journey::{Case, EntryKind, Evictions, Plan, TARGET, WayIn};
+use super::journey::{Case, Drains, EntryKind, Evictions, Plan, TARGET, WayIn};
 use super::ring::Style;
 use super::sweep::{End, Throw};
 use super::wrong::Leg;
@@ -54,6 +54,7 @@ impl Setting {
                 entry: EntryKind::Landing,
                 slow_boss: 0,
                 evictions: Evictions::Drawn,
+                drains: Drains::Drawn,
             },
             revoke_up_to: 0,
             throws: &[],
@@ -120,6 +121,13 @@ impl Setting {
     #[must_use]
     pub const fn calm(mut self) -> Self {
         self.plan.evictions = Evictions::Never;
+        self
+    }
+
+    /// The same setting, where stores wait as long as they may.
+    #[must_use]
+    pub const fn late_drains(mut self) -> Self {
+        self.plan.drains = Drains::Late;
         self
     }
 

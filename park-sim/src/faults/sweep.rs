@@ -28,6 +28,12 @@ pub enum Throw {
     McStorm,
     /// The end of an MWAIT for no reason.
     FalseWake,
+    /// An SMI whose handler waits for nobody.
+    Smi,
+    /// A performance counter overflows.
+    CounterOverflow,
+    /// The local APIC timer expires.
+    TimerExpiry,
 }
 
 impl Throw {
@@ -62,6 +68,9 @@ impl Throw {
             Self::McThenMc(gap) => (MC, gap, MC),
             Self::McFatal => (Some(EventKind::MachineCheckFatal), 0, None),
             Self::FalseWake => (Some(EventKind::FalseWake), 0, None),
+            Self::Smi => (Some(EventKind::Smi), 0, None),
+            Self::CounterOverflow => (Some(EventKind::PmuOverflow), 0, None),
+            Self::TimerExpiry => (Some(EventKind::TimerExpiry), 0, None),
             // See throw_at().
             Self::McStorm => (None, 0, None),
         }
@@ -80,6 +89,9 @@ impl fmt::Display for Throw {
             Self::McFatal => f.write_str("mc-fatal"),
             Self::McStorm => f.write_str("mc-storm"),
             Self::FalseWake => f.write_str("false-wake"),
+            Self::Smi => f.write_str("smi"),
+            Self::CounterOverflow => f.write_str("counter-overflow"),
+            Self::TimerExpiry => f.write_str("timer-expiry"),
         }
     }
 }
@@ -98,6 +110,9 @@ impl core::str::FromStr for Throw {
             (Some("mc-fatal"), None, None) => Ok(Self::McFatal),
             (Some("mc-storm"), None, None) => Ok(Self::McStorm),
             (Some("false-wake"), None, None) => Ok(Self::FalseWake),
+            (Some("smi"), None, None) => Ok(Self::Smi),
+            (Some("counter-overflow"), None, None) => Ok(Self::CounterOverflow),
+            (Some("timer-expiry"), None, None) => Ok(Self::TimerExpiry),
             (Some("nmi"), Some(gap), Some("mc")) => Ok(Self::NmiThenMc(gap)),
             (Some("mc"), Some(gap), Some("nmi")) => Ok(Self::McThenNmi(gap)),
             (Some("mc"), Some(gap), Some("mc")) => Ok(Self::McThenMc(gap)),

@@ -53,6 +53,8 @@ impl Rng {
 pub struct Rates {
     /// Drain one store of some CPU.
     pub drain: u64,
+    /// Drain a store of the CPU whose turn it is, instead of its next instruction.
+    pub drain_own: u64,
     /// Evict translations of the stepped CPU.
     pub evict: u64,
     /// End an MWAIT for no reason.
@@ -63,7 +65,7 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { drain: 4, evict: 16, false_wake: 256, switch: 3 }
+        Self { drain: 4, drain_own: 2, evict: 16, false_wake: 256, switch: 3 }
     }
 }
 

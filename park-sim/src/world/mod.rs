@@ -317,7 +317,7 @@ impl World {
         if self.sanitises(cpu) {
             self.step_sanitiser(cpu)?;
         } else if self.machine.cpu(cpu).stores_waiting()
-            && (!self.machine.can_step(cpu) || self.scheduler.rng.one_in(DRAIN_ONE_IN))
+            && (!self.machine.can_step(cpu) || self.scheduler.rng.one_in(self.scheduler.rates.drain_own))
         {
             self.machine.drain_one(cpu);
         } else if self.machine.step(cpu) == Outcome::Stopped {
@@ -356,8 +356,6 @@ const OVERWRITE_PAGE: [u8; 4096] = [0xcc; 4096];
 const MONITOR_LINE: u64 = 64;
 /// Between two accesses of an operation the others take fewer steps than this, as the seed draws.
 const PAUSE_STEPS: u64 = 8;
-/// A waiting store drains before the CPU's next step once in so many turns.
-const DRAIN_ONE_IN: u64 = 2;
 
 /// What performing a step came to.
 enum Performed {

@@ -94,7 +94,7 @@ fn fault_is_found(name: &str, rules: RuleSet) -> bool {
     let finds = |changes| {
         let plant = Plant { changes, owner: fault.owner };
         let sweep = |case| Sweep { case, throws: setting.throws, legs: setting.legs, end: setting.end, plant };
-        cases.iter().any(|case| sweep(case).run().counterexample.is_some())
+        cases.iter().any(|case| { let e = sweep(case).run().counterexample; if std::env::var("SHOW").is_ok() { if let Some(e)=&e { println!("   {e}"); } } e.is_some() })
     };
     !finds(&[]) && finds(fault.changes)
 }

@@ -69,6 +69,18 @@ pub struct Plan {
     pub slow_boss: u64,
     /// Whether translations vanish for no reason.
     pub evictions: Evictions,
+    /// When stores become visible.
+    pub drains: Drains,
+}
+
+/// When stores become visible that nothing makes visible: both are legal (Intel SDM vol. 3, "Memory Ordering").
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Drains {
+    /// As the schedule draws.
+    #[default]
+    Drawn,
+    /// When the store buffer is full or the CPU waits, and not before.
+    Late,
 }
 
 /// Whether the schedule evicts translations: always legal, never needed.

@@ -1,6 +1,8 @@
 //! What must hold on a journey.
 
 use super::{Journey, TARGET, Wait};
+use crate::faults::plant::Owner;
+use crate::faults::ring::Style;
 use crate::faults::wrong::Wrong;
 use crate::machine::Activity;
 use crate::world::TAG_LOT;
@@ -70,6 +72,10 @@ impl Journey<'_> {
     pub(super) fn check_landed(&mut self) -> Result<(), Wrong> {
         let mcip = self.mc_in_progress();
         let state = self.world.machine.cpu(TARGET);
+        let by_store_alone = self.plan.style == Style::Store && !self.nmi_thrown;
+        let stray_nmi = by_store_alone && self.world.kernel.witness(&self.world.machine, TARGET).nmi != 0;
+        let pended = self.plant.owner.iter().any(|owner| matches!(owner, Owner::Requested(_)));
+        let requested = state.apic.irr != [0; 4] && !pended;
         let held = state.nmis_held() != 0 || state.mc_held() || state.init_held() || state.smi_held();
         let left = [
             (state.nmi_blocked, "NMIs are blocked"),
@@ -77,6 +83,8 @@ impl Journey<'_> {
             (held, "an event is held"),
             (self.mechanism == Mechanism::Clgi && state.efer & Efer::SVME.bits() != 0, "EFER.SVME is set"),
             (mcip, "MCIP is set"),
+            (stray_nmi, "an NMI came that nobody sent"),
+            (requested, "an interrupt of its last owner's is requested"),
         ];
         match left.into_iter().find(|(is_left, _)| *is_left) {
             Some((_, what)) => Err(Wrong::LeftBehind { what }),

@@ -60,6 +60,8 @@ impl Journey<'_> {
             entry.rip = NOWHERE;
         }
         self.entry = Some(entry);
+        let plant = self.plant;
+        plant.in_departure(&mut self.world, TARGET);
         self.ring_by(self.plan.style)?;
         self.enter(Leg::Ringing);
         Ok(Progress::Going)

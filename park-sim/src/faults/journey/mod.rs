@@ -8,7 +8,7 @@ mod case;
 mod checks;
 mod legs;
 
-pub use case::{BOSS, Case, EntryKind, Evictions, Plan, TARGET, WayIn};
+pub use case::{BOSS, Case, Drains, EntryKind, Evictions, Plan, TARGET, WayIn};
 
 use super::plant::Plant;
 use super::ring::Ringer;
@@ -63,6 +63,8 @@ pub struct Journey<'a> {
     nmis_at_ack: u64,
     entry: Option<Entry>,
     entered: u32,
+    /// An NMI was thrown.
+    nmi_thrown: bool,
     /// A machine check was thrown that the architecture, or the knob `mc-gif0`, turns into a shutdown.
     doomed: bool,
     is_over: bool,
@@ -78,6 +80,9 @@ impl<'a> Journey<'a> {
         let mut world = World::boot(case.machine.clone(), case.levels, case.seed)?;
         if case.plan.evictions == Evictions::Never {
             world.scheduler.rates.evict = 0;
+        }
+        if case.plan.drains == Drains::Late {
+            world.scheduler.rates.drain_own = 0;
         }
         world.build_lot(DEFAULT_LOT, BAYS)?;
         plant.in_lot(&mut world)?;
@@ -105,6 +110,7 @@ impl<'a> Journey<'a> {
             nmis_at_ack: 0,
             entry: None,
             entered: 0,
+            nmi_thrown: false,
             doomed: false,
             is_over: false,
             log: None,
@@ -176,6 +182,7 @@ impl<'a> Journey<'a> {
                 !self.world.machine.cpu(TARGET).gif && self.world.machine.knobs.get::<McGif0>() == McGif0::Shutdown;
             self.doomed |= held || self.mc_in_progress();
         }
+        self.nmi_thrown |= kind == EventKind::Nmi;
         if self.log.is_some() {
             self.note(format!("event {kind:?}"));
         }

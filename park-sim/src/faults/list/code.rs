@@ -1,7 +1,7 @@
 //! Faults of the bay code in the lot.
 
 use super::Fault;
-use crate::faults::{Change, Code, Edit, Leg, Setting, Style, Throw, WayIn, With};
+use crate::faults::{Change, Code, Edit, Leg, Owner, Setting, Style, Throw, WayIn, With};
 use crate::machine::{Knob, Vendor};
 use park_core::Mechanism::{Clgi, Hlt, Mwait};
 use park_core::lot::{Command, WaitFlags};
@@ -73,6 +73,20 @@ pub(super) const FAULTS: &[Fault] = &[
         intel(Hlt).knobs(&[(Knob::NmiApicSoftOff, "wake-only")]),
     ),
     Fault::new(
+        "no-monitor",
+        "MWAIT without MONITOR: what the owner's idle loop armed is long gone, and MWAIT does not wait",
+        &[bay("wait", "monitor", 0, With::Nops)],
+        intel(Mwait),
+    )
+    .owner(&[Owner::Monitor]),
+    Fault::new(
+        "mwait-trusts-its-wake",
+        "behind MWAIT neither MONITOR nor the doorbell comes again: an SMI ends an MWAIT that nobody rang for",
+        // JMP to the MWAIT before it.
+        &[bay("wait", "jmp short", 1, With::Bytes(&[0xeb, 0xfb]))],
+        intel(Mwait).knobs(&[(Knob::MonitorAcrossSmm, "disarmed")]).ring(Style::Store).throw(&[Throw::Smi]),
+    ),
+    Fault::new(
         "no-clflush-before-monitor",
         "the doorbell line is not flushed before MONITOR on parts with erratum AAI65",
         &[bay("wait", "clflush", 0, With::Nops)],
@@ -133,7 +147,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "no-wbinvd-before-the-acknowledgement",
         "lines of the owner's are still dirty when the CPU says that it is home",
         &[bay("home", "wbinvd", 0, With::Nops)],
-        intel(Hlt).flags(WaitFlags::WBINVD),
+        intel(Hlt).flags(WaitFlags::WBINVD).late_drains(),
     ),
     Fault::new(
         "no-lot-root",
@@ -154,7 +168,14 @@ pub(super) const FAULTS: &[Fault] = &[
         &[bay("home", "popfq", 0, With::Nops)],
         intel(Hlt),
     )
-    .owner(&[crate::faults::Owner::Rflags(1 << 14)]),
+    .owner(&[Owner::Rflags(1 << 14)]),
+    Fault::new(
+        "address-for-flags",
+        "the frame of the way home has RSP in the place of RFLAGS: an address of a stack, and bit 8 of it is TF",
+        // PUSH RSP; NOP.
+        &[bay("home", "push 2", 1, With::Bytes(&[0x54, 0x90]))],
+        intel(Hlt),
+    ),
     Fault::new(
         "nmis-stay-blocked",
         "no IRETQ on the way home: a CPU that came out of an NMI handler takes no NMI any more",
@@ -204,6 +225,13 @@ pub(super) const FAULTS: &[Fault] = &[
         "the #MC handler does not clear MCIP: the next machine check is a shutdown",
         &[bay("mc_parked", "wrmsr", 0, With::Nops)],
         intel(Hlt).throw(&[Throw::Mc]),
+    ),
+    Fault::new(
+        "mcip-cleared-alone",
+        "the #MC handler writes RIPV = 1 beside MCIP = 0: anything but 0 is #GP on Intel",
+        // MOV AL, 1: the rest of EAX is 0.
+        &[bay("mc_parked", "xor eax,eax", 0, With::Bytes(&[0xb0, 0x01]))],
+        intel(Hlt).throw(&[Throw::Mc]).on(&[Leg::Waiting]),
     ),
     Fault::new(
         "fatal-mc-resumes",

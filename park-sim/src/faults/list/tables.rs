@@ -3,8 +3,9 @@
 use super::Fault;
 use crate::faults::{Change, Idt, Page, Setting, Throw};
 use crate::machine::Vendor;
-use park_core::Mechanism::Hlt;
+use park_core::Mechanism::{Hlt, Mwait};
 use park_core::lot::{PagingLevels, bay, header};
+use park_x86::registers::control::Cr4;
 
 const HLT: Setting = Setting::new(Vendor::Intel, Hlt);
 /// Vector of the NMI and of #MC.
@@ -12,6 +13,8 @@ const NMI: u8 = 2;
 const MC: u8 = 18;
 /// Bits of a page-table entry (Intel SDM vol. 3, "4-Level Paging").
 const WRITABLE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const CACHE_DISABLE: u64 = 1 << 4;
 const NO_EXECUTE: u64 = 1 << 63;
 /// Offset of IST 1 and of IST 2 in a TSS (Intel SDM vol. 3, "TSS in 64-bit Mode").
 const IST1: u64 = bay::TSS + 0x24;
@@ -88,6 +91,30 @@ pub(super) const FAULTS: &[Fault] = &[
         "code-not-executable",
         "the lot's root maps bay code with NX",
         &[Change::PageEntry { page: Page::Code, clear: 0, set: NO_EXECUTE }],
+        HLT,
+    ),
+    Fault::new(
+        "bays-uncached",
+        "the lot's root maps bays uncached: MONITOR does not arm, and MWAIT does not wait",
+        &[Change::PageEntry { page: Page::Bays, clear: 0, set: CACHE_DISABLE }],
+        Setting::new(Vendor::Intel, Mwait),
+    ),
+    Fault::new(
+        "user-code-under-smep",
+        "the lot's root maps bay code for users, and CR4.SMEP stays set",
+        &[
+            Change::PagePath { page: Page::Code, set: USER },
+            Change::Arrival(|arrival| arrival.cr4 |= Cr4::SMEP.bits()),
+        ],
+        HLT,
+    ),
+    Fault::new(
+        "user-bays-under-smap",
+        "the lot's root maps bays for users, and CR4.SMAP stays set",
+        &[
+            Change::PagePath { page: Page::Bays, set: USER },
+            Change::Arrival(|arrival| arrival.cr4 |= Cr4::SMAP.bits()),
+        ],
         HLT,
     ),
     Fault::new(

@@ -99,7 +99,7 @@ fn every_store_drains_and_every_cpu_moves() {
     });
     m.store(0, DATA, 7);
     let mut scheduler = Scheduler::new(9, 2);
-    scheduler.rates = schedule::Rates { drain: 0, evict: 0, false_wake: 0, switch: 0 };
+    scheduler.rates = schedule::Rates { drain: 0, drain_own: 0, evict: 0, false_wake: 0, switch: 0 };
     for _ in 0..1000 {
         m.step_scheduled(&mut scheduler);
     }
