@@ -100,10 +100,12 @@ fn raw_clgi(a: &mut CodeAssembler, start: &mut CodeLabel) -> Result<(), IcedErro
     a.or(eax, svme)?;
     a.wrmsr()?;
     a.clgi()?;
+    a.sti()?; // GIF holds interrupts from here, and ends no HLT that IF would keep from ending
     a.set_label(&mut again)?;
     a.hlt()?;
     a.cmp(qword_ptr(rdi + data::FLAG), 0)?;
     a.je(again)?;
+    a.cli()?;
     a.stgi()?;
     a.mov(ecx, msr::EFER)?;
     a.rdmsr()?;

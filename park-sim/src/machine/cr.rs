@@ -89,9 +89,11 @@ impl Machine {
         let cpu = &mut self.cpus[c];
         cpu.cr3 = value;
         if !keep {
-            match (pcide && keep_others, keep_global) {
-                (true, true) => cpu.tlb.flush_pcid((value & 0xfff) as u16),
-                (true, false) => cpu.tlb.flush_pcid_and_globals((value & 0xfff) as u16),
+            // Without PCIDE: those of PCID 000h.
+            let pcid = if pcide { (value & 0xfff) as u16 } else { 0 };
+            match (keep_others, keep_global) {
+                (true, true) => cpu.tlb.flush_pcid(pcid),
+                (true, false) => cpu.tlb.flush_pcid_and_globals(pcid),
                 (false, true) => cpu.tlb.flush_not_global(),
                 (false, false) => cpu.tlb.flush_all(),
             }

@@ -179,6 +179,10 @@ impl Machine {
         match apic.mode() {
             // Globally disabled, an APIC receives nothing (S:10.4.3).
             ApicMode::Disabled => false,
+            // In xAPIC mode an APIC knows eight bits of its id.
+            ApicMode::Xapic if sender == ApicMode::X2apic => {
+                destination == X2APIC_BROADCAST || apic.id & 0xff == destination
+            }
             _ if sender == ApicMode::X2apic => destination == X2APIC_BROADCAST || apic.id == destination,
             ApicMode::Xapic => destination == XAPIC_BROADCAST || apic.id & 0xff == destination,
             ApicMode::X2apic => destination == XAPIC_BROADCAST || apic.id == destination,

@@ -97,7 +97,7 @@ rules! {
     NtFaultsIret, "nt-faults-iret", "S:IRET vol 2A", "IRETQ with NT=1 is #GP(0) in long mode.";
     TlbServesStale, "tlb-serves-stale", "S:4.10.2.3", "A translation once cached serves until something flushes it.";
     MovCr3KeepsGlobals, "mov-cr3-keeps-globals", "S:4.10.4.1", "MOV CR3 keeps global translations while CR4.PGE=1.";
-    PcidKeepsOthers, "pcid-keeps-others", "S:4.10.4.1", "With CR4.PCIDE MOV CR3 keeps the translations of other PCIDs.";
+    PcidKeepsOthers, "pcid-keeps-others", "S:4.10.4.1", "MOV CR3 keeps the translations of other PCIDs: without CR4.PCIDE, all but those of 000h.";
     Cr4ChangeFlushes, "cr4-change-flushes", "S:4.10.4.1", "Changing CR4.PGE, PCIDE, PAE or SMEP flushes the TLB.";
     NxFaults, "nx-faults", "S:4.6", "A fetch from an NX page is #PF.";
     WpFaults, "wp-faults", "S:4.6", "A supervisor write to a read-only page with CR0.WP=1 is #PF.";

@@ -5,7 +5,7 @@ use super::run::{Plan, Run};
 use super::step::{By, From, Left, Result as Expected, Verb};
 use super::{Cause, End};
 use crate::foreign::Parker;
-use crate::world::{HandlerKind, ParkRequest, STARTUP_PAGE, WorldError};
+use crate::world::{HandlerKind, IdleLoop, ParkRequest, STARTUP_PAGE, WorldError};
 use park_core::lot::Command;
 use park_core::op::{
     AwaitArrival, Bay, Confirm, Flush, Hold, Processor, Publish, Quarantine, Rehabilitate, Release, Revoke, SinkToSipi,
@@ -126,20 +126,13 @@ impl Run<'_> {
     fn park_in_lot(&mut self, cpu: usize, mechanism: Mechanism, from: From, expect: Expected) -> Done<()> {
         let request = self.request(cpu, mechanism)?;
         let boss = self.boss;
-        let kind = match from {
-            From::Idle => None,
-            From::Nmi => Some(HandlerKind::Nmi),
-            From::Mc => Some(HandlerKind::Mc),
-        };
         let mut reserved = None;
         let mut result = self.world.reserve(boss, &request);
         if let Ok(bay) = result {
             reserved = Some(bay.index());
             // Not before: while the boss reserves, the CPU would leave its handler again.
-            if let Some(kind) = kind {
-                self.world.interrupt(cpu, kind).map_err(|error| self.world_error(error))?;
-            }
-            result = self.world.begin_arrival(cpu, bay, request.steps.clone()).map(|()| bay);
+            let left = self.leave_what_it_is_in(cpu, from)?;
+            result = left.and_then(|()| self.world.begin_arrival(cpu, bay, request.steps.clone())).map(|()| bay);
         }
         if let Ok(bay) = result {
             result = self.world.await_arrival(boss, bay).map(|()| bay);
@@ -157,6 +150,21 @@ impl Run<'_> {
             self.check("send into wait-for-SIPI", sunk, &[expect])?;
         }
         Ok(())
+    }
+
+    /// Brings a CPU to where its kernel lets it park; the inner error is what the parking came to.
+    fn leave_what_it_is_in(&mut self, cpu: usize, from: From) -> Done<Result<(), WorldError>> {
+        let handler = |run: &mut Self, kind| run.world.interrupt(cpu, kind).map_err(|error| run.world_error(error));
+        let boss = self.boss;
+        match from {
+            From::Idle => Ok(Ok(())),
+            From::Nmi => handler(self, HandlerKind::Nmi).map(Ok),
+            From::Mc => handler(self, HandlerKind::Mc).map(Ok),
+            From::IdleHlt => Ok(self.world.call_out_of_idle(boss, cpu, IdleLoop::StiHlt)),
+            From::IdleMwait => Ok(self.world.call_out_of_idle(boss, cpu, IdleLoop::StiMwait)),
+            From::IdleMwaitBreak => Ok(self.world.call_out_of_idle(boss, cpu, IdleLoop::MwaitBreak)),
+            From::IdleTpause => Ok(self.world.call_out_of_idle(boss, cpu, IdleLoop::Tpause)),
+        }
     }
 
     fn park_late(&mut self, cpu: usize, mechanism: Mechanism) -> Done<()> {
@@ -352,6 +360,10 @@ impl Run<'_> {
             Left::VmxRoot => {
                 let result = self.world.enter_vmx_root(cpu);
                 result.map_err(|error| self.world_error(error))
+            }
+            Left::MceOff => {
+                self.world.machine.cpu_mut(cpu).cr4 &= !Cr4::MCE.bits();
+                Ok(())
             }
             Left::InService => {
                 let apic = &mut self.world.machine.cpu_mut(cpu).apic;

@@ -22,6 +22,10 @@ impl Run<'_> {
         }
         let mut reports = Vec::with_capacity(self.cpus.len());
         for cpu in 0..self.cpus.len() {
+            let state = self.world.machine.cpu(cpu);
+            if let (Some(why), true) = (state.shutdown_why, state.activity != Activity::Shutdown) {
+                self.fail(format!("CPU {cpu} shut down, {why}, before an event brought it back"));
+            }
             let (end, cause) = self.end_of(cpu)?;
             let apic_id = self.scenario.machine.apic_ids.get(cpu).copied().unwrap_or_default();
             let mechanism = self.cpus[cpu].by.map_or("none", By::name).to_owned();

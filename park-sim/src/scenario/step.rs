@@ -91,6 +91,14 @@ names! {
         Nmi = "nmi",
         /// The machine-check handler of its kernel, with MCIP still set.
         Mc = "mc",
+        /// An idle loop of `sti; hlt`, called by an interrupt.
+        IdleHlt = "idle-hlt",
+        /// An idle loop of `sti; mwait`, called by an interrupt.
+        IdleMwait = "idle-mwait",
+        /// An idle loop of MWAIT with `ECX[0]` = 1 and interrupts masked, called by an interrupt.
+        IdleMwaitBreak = "idle-mwait-break",
+        /// An idle loop of TPAUSE with interrupts masked, called by an interrupt.
+        IdleTpause = "idle-tpause",
     }
 }
 
@@ -189,6 +197,8 @@ names! {
         VmxRoot = "vmx-root",
         /// An interrupt handler that has not written end-of-interrupt.
         InService = "in-service",
+        /// CR4.MCE = 0, as a kernel has it that was told to ignore machine checks.
+        MceOff = "mce-off",
     }
 }
 

@@ -7,12 +7,14 @@ mod agenda;
 mod error;
 mod foreign;
 mod hand_on;
+mod idle;
 mod kernel;
 mod next;
 mod parking;
 mod record;
 
 pub use error::WorldError;
+pub use idle::IdleLoop;
 pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, KernelCode, STARTUP_PAGE, Witness};
 pub use next::OldMemory;
 pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};

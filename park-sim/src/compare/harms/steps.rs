@@ -2,7 +2,7 @@
 
 use super::{Found, Harm, Stage, Step};
 use crate::machine::{EventKind, HostReg, Special, Vendor};
-use crate::world::WorldError;
+use crate::world::{STARTUP_PAGE, WorldError};
 use park_core::Mechanism::{Hlt, Mwait};
 use park_core::lot::{bay, header};
 use park_x86::registers::control::{Cr4, Efer, Rflags};
@@ -13,6 +13,7 @@ pub(super) const ALL: &[Harm] = &[
     Harm::new("end-in-service", Vendor::Intel, Hlt, in_service, next_owner_is_interrupted),
     Harm::new("apic-soft-disable", Vendor::Intel, Hlt, |_| {}, interrupt_stays_behind),
     Harm::new("breakpoints-off", Vendor::Intel, Hlt, breakpoint_on_the_wait, Stage::wake),
+    Harm::new("breakpoints-off", Vendor::Amd, Hlt, breakpoint_on_the_start, another_kernel_takes_it).variant("init"),
     Harm::new("debugctl-off", Vendor::Intel, Hlt, branch_trace_store, tracing_spoils_the_bay),
     Harm::new("machine-checks-on", Vendor::Intel, Hlt, machine_checks_off, Stage::wake).at_owner_text(machine_check),
     Harm::new("vmx-off", Vendor::Intel, Hlt, vmx_root, another_kernel_takes_it),
@@ -88,6 +89,12 @@ fn breakpoint_on_the_wait(stage: &mut Stage) {
     let Ok(lot) = stage.world.lot() else { return };
     let wait = lot.range.start + header::CODE_OFFSET + u64::from(park_x86::code::bay_labels().wait);
     stage.set(HostReg::Dr(0), wait);
+    stage.set(HostReg::Dr(7), EXECUTE_0);
+}
+
+/// On AMD an INIT leaves the debug registers, and the first instruction behind a STARTUP is in real mode, without handlers.
+fn breakpoint_on_the_start(stage: &mut Stage) {
+    stage.set(HostReg::Dr(0), STARTUP_PAGE);
     stage.set(HostReg::Dr(7), EXECUTE_0);
 }
 
