@@ -2,11 +2,8 @@
 
 mod support;
 
-use park_core::{Action, ApicId, Cpu, CpuidResult, IpiSender, PlatformError, Register};
-use park_sim::faults::{BOSS, Fault, KEPT_FENCES, Plant, Sweep, TARGET, Throw, Wrong, list};
-use park_sim::machine::{Activity, Knob, Machine, MachineConfig, PhysRange};
-use park_sim::platform::OnCpu;
-use park_x86::apic::LocalApic;
+use park_sim::faults::{DRIVER_FAULTS, Fault, KEPT_FENCES, Plant, Sweep, Throw, Wrong, driver_is_sound, list};
+use park_sim::machine::RuleSet;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -67,79 +64,24 @@ fn there_are_enough_and_names_are_unique() {
 
 #[test]
 fn throws_have_names() {
-    for throw in
-        Throw::SINGLE.into_iter().chain(Throw::NESTED).chain([
+    for throw in Throw::SINGLE.into_iter().chain(Throw::NESTED).chain([
         Throw::McFatal,
         Throw::McStorm,
         Throw::FalseWake,
         Throw::Smi,
         Throw::CounterOverflow,
         Throw::TimerExpiry,
-    ])
-    {
+    ]) {
         assert_eq!(throw.to_string().parse(), Ok(throw));
     }
 }
 
-/// Whether the driver's fence before the ICR is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fence {
-    Made,
-    LeftOut,
-}
-
-/// A waker's CPU, for park's own driver of the local APIC.
-struct Waker<'m> {
-    on: OnCpu<'m>,
-    fence: Fence,
-}
-
-impl Cpu for Waker<'_> {
-    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidResult {
-        self.on.cpuid(leaf, subleaf)
-    }
-
-    fn read(&mut self, register: Register) -> Result<u64, PlatformError> {
-        self.on.read(register)
-    }
-
-    fn write(&mut self, register: Register, value: u64) -> Result<(), PlatformError> {
-        self.on.write(register, value)
-    }
-
-    fn act(&mut self, action: Action) -> Result<(), PlatformError> {
-        if action != Action::Fence {
-            return self.on.act(action);
-        }
-        if self.fence == Fence::Made {
-            self.on.machine.fence(self.on.cpu);
-        }
-        Ok(())
-    }
-}
-
-/// True if a CPU that is started runs the start-up page as its starter wrote it last.
-fn starts_on_the_new_page(fence: Fence) -> bool {
-    /// The start-up page: where STARTUP with vector 8 leads.
-    const PAGE: u64 = 0x8000;
-    const VECTOR: u8 = 8;
-    let mut config = MachineConfig::intel(2);
-    config.x2apic = true;
-    config.knobs.set(Knob::IcrReorder, "on").expect("a value of the knob");
-    let mut machine = Machine::new(&config).expect("a machine");
-    // HLT stands there; NOP is stored over it, and may wait in the store buffer.
-    machine.write_phys(PAGE, &[0xf4; 8]);
-    machine.store(BOSS, PAGE, u64::from_le_bytes([0x90; 8]));
-    let lot = PhysRange::new(0, 0);
-    let waker = Waker { on: OnCpu { machine: &mut machine, cpu: BOSS, lot }, fence };
-    let mut apic = LocalApic::new(waker).expect("a local APIC");
-    apic.send_startup(ApicId(TARGET as u32), VECTOR).expect("a STARTUP");
-    machine.step(TARGET);
-    machine.cpu(TARGET).activity == Activity::Running
-}
-
 #[test]
-fn the_fence_before_the_icr_shows() {
-    assert!(starts_on_the_new_page(Fence::Made), "with the fence of the driver");
-    assert!(!starts_on_the_new_page(Fence::LeftOut), "without it the IPI overtakes the store");
+fn every_fault_of_the_driver_is_found() {
+    assert!(driver_is_sound(RuleSet::ALL), "with the driver as it is");
+    for fault in DRIVER_FAULTS {
+        println!("{}: {}", fault.name, fault.what);
+        assert!(fault.is_found(RuleSet::ALL), "{}: not found", fault.name);
+        assert!(Fault::from_name(fault.name).is_none(), "{}: two faults of this name", fault.name);
+    }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use park_sim::compare::{harms, units};
+use park_sim::compare::harms;
 use park_sim::machine::{Rule, RuleSet};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -27,15 +27,6 @@ fn each_rule_off_fails_its_guard() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A unit program that guards nothing is dead weight.
-#[test]
-fn every_unit_guards_a_rule() {
-    for unit in units::all() {
-        let name = format!("unit:{}", unit.name);
-        assert!(Rule::ALL.iter().any(|rule| rule.guard() == name), "{name} guards no rule");
-    }
-}
-
 /// Finds, for every rule, all guards that fail without it: run by hand to choose one (`--ignored`).
 #[test]
 #[ignore = "prints candidates for the list beside the rules; takes minutes"]
@@ -51,31 +42,5 @@ fn discover() {
         let found: Vec<&String> =
             guards.iter().filter(|guard| !common::guard::holds(guard, RuleSet::ALL.without(*rule))).collect();
         println!("{}: {} {:?}", rule.name(), found.len(), found.iter().take(12).collect::<Vec<_>>());
-    }
-}
-
-/// Tries guards by hand: `PAIRS=rule=guard,rule=guard`, of which a guard may end in `*`.
-#[test]
-#[ignore = "tries what the environment names"]
-fn pairs() {
-    let pairs = std::env::var("PAIRS").unwrap_or_default();
-    let all: Vec<String> = harms::all().iter().map(|harm| format!("sanitise:{}", harm.name()))
-        .chain(park_sim::faults::list::all().map(|fault| format!("fault:{}", fault.name)))
-        .chain(park_sim::scenario::names().map(|name| format!("scenario:{name}")))
-        .chain(common::guard::cells()).collect();
-    for (rule, guard) in pairs.split(',').filter_map(|pair| pair.split_once('=')) {
-        let rule = Rule::from_name(rule).unwrap_or_else(|| panic!("{rule}"));
-        let guards: Vec<&String> = match guard.strip_suffix('*') {
-            Some(start) => all.iter().filter(|name| name.starts_with(start)).collect(),
-            None => all.iter().filter(|name| *name == guard).collect(),
-        };
-        for guard in guards {
-            let start = Instant::now();
-            let on = common::guard::holds(guard, RuleSet::ALL);
-            let on_s = start.elapsed().as_secs_f64();
-            let off = on && common::guard::holds(guard, RuleSet::ALL.without(rule));
-            let word = if on && !off { "GUARD" } else { "-" };
-            println!("{word} {} {guard} on {on} off {off} {on_s:.2} s", rule.name());
-        }
     }
 }

@@ -10,7 +10,6 @@ mod knobs;
 mod observe;
 mod parked;
 mod table;
-pub mod units;
 
 pub use cases::{Case, cases};
 pub use knobs::{Kindness, kindness, stipulated, valuations};

@@ -1,6 +1,6 @@
 //! The planted faults.
 
-use super::plant::{Change, Owner};
+use super::change::{Change, Owner};
 use super::setting::Setting;
 
 mod code;

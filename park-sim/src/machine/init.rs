@@ -33,8 +33,10 @@ impl Machine {
         let clear_r_init = r_init && self.knob::<RInitAcrossInit>() == RInitAcrossInit::Cleared;
         let rules = self.rules;
         let cpu = &mut self.cpus[c];
-        let (old_cr4, old_efer) = (cpu.cr4, cpu.efer);
+        let (old_cr4, old_efer, smm) = (cpu.cr4, cpu.efer, cpu.smm);
         cpu.reset_execution(signature);
+        // Only RSM leads out of SMM: an INIT that is not held there is undone by the state that RSM loads.
+        cpu.smm = smm;
         // CD and NW stay (S:Table 9-1 note 2; A:Table 14-1).
         cpu.cr0 = (cpu.cr0 & (cr0::CD | cr0::NW)) | cr0::ET;
         cpu.cr2 = 0;

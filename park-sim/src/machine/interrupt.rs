@@ -101,8 +101,8 @@ impl Machine {
         let in_nmi_handler = self.cpus[c].nmi_blocked;
         let cpu = &mut self.cpus[c];
         cpu.activity = Activity::Shutdown;
-        cpu.shutdown_sticky =
-            in_nmi_handler || cpu.smm.inside || (!cpu.gif && self.rules.on(Rule::Gif0ShutdownNeedsReset));
+        // With GIF = 0 only RESET leads out as well (A:15.27.6): NMI and INIT are held, and nothing is executed that sets GIF.
+        cpu.shutdown_sticky = in_nmi_handler || cpu.smm.inside;
         cpu.attention = true;
         self.note_shutdown(c, why);
         if self.knob::<super::knobs::ShutdownResets>() == super::knobs::ShutdownResets::Yes {

@@ -83,7 +83,6 @@ rules! {
     Gif0HoldsNmi, "gif0-holds-nmi", "A:Table 15-10", "GIF=0 holds NMI.";
     Gif0HoldsSmi, "gif0-holds-smi", "A:Table 15-10", "GIF=0 holds external SMIs.";
     Gif0HoldsInit, "gif0-holds-init", "A:Table 15-10", "GIF=0 holds INIT.";
-    Gif0ShutdownNeedsReset, "gif0-shutdown-needs-reset", "A:15.27.6", "Out of a shutdown with GIF=0 only RESET leads.";
     ClgiNeedsSvme, "clgi-needs-svme", "A:15.4, A:15.31", "CLGI is #UD without EFER.SVME; STGI without SVME and SKINIT.";
     SvmdisRefusesSvme, "svmdis-refuses-svme", "A:15.30.1", "VM_CR.SVMDIS=1 makes setting EFER.SVME #GP.";
     ShutdownLeftByNmi, "shutdown-left-by-nmi", "S:6.15 #DF", "An NMI ends shutdown, unless it began in an NMI handler or SMM.";

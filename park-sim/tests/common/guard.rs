@@ -1,11 +1,11 @@
-//! Runs one guard by its name: a cell of the comparison, a scenario, a sanitising step left out, or a unit program.
+//! Runs one guard by its name: a cell of the comparison, a scenario, a sanitising step left out, or a planted fault.
 
 use super::{claims, orders, support};
 use park_core::op::Processor;
 use park_core::{Event, Mechanism};
 use park_sim::compare::harms::{self, Step};
 use park_sim::compare::{Cell, Parked, Reason, Table};
-use park_sim::faults::{Fault, Plant, Sweep};
+use park_sim::faults::{DriverFault, Fault, Plant, Sweep, driver_is_sound};
 use park_sim::machine::{RuleSet, Vendor};
 use park_sim::scenario::{self, Orders as ScenarioOrders, ParkOrders, RunOptions, Scenario};
 use park_x86::features::Features;
@@ -46,7 +46,6 @@ pub(crate) fn holds(guard: &str, rules: RuleSet) -> bool {
         Some(("scenario", name)) => scenario_holds(name, rules),
         Some(("sanitise", name)) => harm_shows(name, rules),
         Some(("fault", name)) => fault_is_found(name, rules),
-        Some(("unit", name)) => park_sim::compare::units::by_name(name).expect("a unit of this name").holds(rules),
         _ => panic!("`{guard}` is not the name of a guard"),
     }
 }
@@ -85,6 +84,9 @@ fn harm_shows(name: &str, rules: RuleSet) -> bool {
 
 /// A planted fault is found, and its setting is clean without it.
 fn fault_is_found(name: &str, rules: RuleSet) -> bool {
+    if let Some(fault) = DriverFault::from_name(name) {
+        return driver_is_sound(rules) && fault.is_found(rules);
+    }
     let fault = Fault::from_name(name).expect("a fault of this name");
     let setting = &fault.shown_by;
     let mut cases = setting.cases(support::request).expect("knob values");
@@ -94,7 +96,7 @@ fn fault_is_found(name: &str, rules: RuleSet) -> bool {
     let finds = |changes| {
         let plant = Plant { changes, owner: fault.owner };
         let sweep = |case| Sweep { case, throws: setting.throws, legs: setting.legs, end: setting.end, plant };
-        cases.iter().any(|case| { let e = sweep(case).run().counterexample; if std::env::var("SHOW").is_ok() { if let Some(e)=&e { println!("   {e}"); } } e.is_some() })
+        cases.iter().any(|case| sweep(case).run().counterexample.is_some())
     };
     !finds(&[]) && finds(fault.changes)
 }

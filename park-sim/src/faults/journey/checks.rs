@@ -1,7 +1,7 @@
 //! What must hold on a journey.
 
 use super::{Journey, TARGET, Wait};
-use crate::faults::plant::Owner;
+use crate::faults::change::Owner;
 use crate::faults::ring::Style;
 use crate::faults::wrong::Wrong;
 use crate::machine::Activity;

@@ -1,7 +1,7 @@
 //! The legs of a journey, a step each.
 
 use super::{BOSS, EntryKind, Journey, Progress, TARGET, Wait};
-use crate::faults::plant::Change;
+use crate::faults::change::Change;
 use crate::faults::ring::{Order, Ringer, Style, Turn};
 use crate::faults::wrong::{Leg, Wrong};
 use crate::machine::knobs::MwaitWaits;

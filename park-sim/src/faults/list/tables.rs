@@ -102,19 +102,13 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new(
         "user-code-under-smep",
         "the lot's root maps bay code for users, and CR4.SMEP stays set",
-        &[
-            Change::PagePath { page: Page::Code, set: USER },
-            Change::Arrival(|arrival| arrival.cr4 |= Cr4::SMEP.bits()),
-        ],
+        &[Change::PagePath { page: Page::Code, set: USER }, Change::Arrival(|arrival| arrival.cr4 |= Cr4::SMEP.bits())],
         HLT,
     ),
     Fault::new(
         "user-bays-under-smap",
         "the lot's root maps bays for users, and CR4.SMAP stays set",
-        &[
-            Change::PagePath { page: Page::Bays, set: USER },
-            Change::Arrival(|arrival| arrival.cr4 |= Cr4::SMAP.bits()),
-        ],
+        &[Change::PagePath { page: Page::Bays, set: USER }, Change::Arrival(|arrival| arrival.cr4 |= Cr4::SMAP.bits())],
         HLT,
     ),
     Fault::new(

@@ -144,11 +144,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new(
         "timer-stays",
         "the owner's timer is armed and open: its interrupt is requested when the next owner comes",
-        &[
-            Change::Without("mask-timer"),
-            Change::Without("stop-deadline-timer"),
-            Change::Without("apic-soft-disable"),
-        ],
+        &[Change::Without("mask-timer"), Change::Without("stop-deadline-timer"), Change::Without("apic-soft-disable")],
         HLT.throw(&[Throw::TimerExpiry]).on(&[Leg::Waiting]),
     )
     .owner(&[Owner::Lvt(Lvt::Timer, LVT_TSC_DEADLINE | TIMER_VECTOR), Owner::Msr(msr::TSC_DEADLINE, u64::MAX)]),

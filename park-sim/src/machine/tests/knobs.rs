@@ -44,7 +44,7 @@ fn each(config: &MachineConfig, values: &[(&str, bool)], observe: impl Fn(&mut M
 }
 
 /// CPU 1 in shutdown.
-fn shut_down(m: &mut Machine) {
+pub(super) fn shut_down(m: &mut Machine) {
     m.cpu_mut(1).idtr.limit = 0;
     m.write_phys(CODE, &[0x0f, 0x0b]);
     m.step(1);

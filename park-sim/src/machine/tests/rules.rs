@@ -4,6 +4,7 @@ use iced_x86::code_asm::*;
 
 use super::super::apic::Lvt;
 use super::super::msr::num;
+use super::knobs::shut_down;
 use super::*;
 
 /// Where each rule is switched off.
@@ -126,12 +127,6 @@ fn init_and_shutdown() {
         m.inject(Event::at(1, EventKind::Init));
         m.step(1) == Outcome::Delivered(Delivered::SmmExit)
     });
-    let shut_down = |m: &mut Machine| {
-        m.cpu_mut(1).idtr.limit = 0;
-        m.write_phys(CODE, &[0x0f, 0x0b]);
-        m.step(1);
-        m.cpu_mut(1).idtr.limit = 0xfff;
-    };
     for (rule, kind) in [(Rule::ShutdownLeftByNmi, EventKind::Nmi), (Rule::ShutdownLeftByInit, EventKind::Init)] {
         on_intel(rule, |mut m| {
             shut_down(&mut m);
@@ -143,13 +138,6 @@ fn init_and_shutdown() {
     on_intel(Rule::TripleFaultShutsDown, |mut m| {
         shut_down(&mut m);
         m.stopped().is_none()
-    });
-    on_amd(Rule::Gif0ShutdownNeedsReset, |mut m| {
-        m.cpu_mut(1).gif = false;
-        shut_down(&mut m);
-        m.cpu_mut(1).gif = true;
-        m.inject(Event::at(1, EventKind::Nmi));
-        !m.can_step(1)
     });
 }
 
