@@ -7,6 +7,7 @@ pub mod bay;
 mod crc;
 mod doorbell;
 pub mod header;
+mod inspect;
 pub mod layout;
 mod lease;
 mod verify;
@@ -15,6 +16,7 @@ pub use bay::{ApicMode, BayState, BayView, FaultRecord, OwnerState, OwnerWord, P
 pub use crc::Crc32;
 pub use doorbell::{Command, Doorbell, Phase};
 pub use header::{Compat, Header, Incompat, RoCompat};
+pub use inspect::{Inspected, inspect};
 pub use layout::{Layout, PAGE_SIZE};
 pub use lease::{LeaseState, LeaseWord};
 pub use verify::{Lot, checksum, header_checksum, verify};

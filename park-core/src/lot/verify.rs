@@ -142,11 +142,11 @@ pub fn header_checksum<M: LotMemory + ?Sized>(memory: &mut M) -> Result<u32, Err
     Ok(crc.finish())
 }
 
-const fn halves(word: u64) -> (u32, u32) {
+pub(super) const fn halves(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
 }
 
-fn decode<M: LotMemory + ?Sized>(memory: &mut M, bay_count: u32) -> Result<Header, Error> {
+pub(super) fn decode<M: LotMemory + ?Sized>(memory: &mut M, bay_count: u32) -> Result<Header, Error> {
     let (compat, ro_compat) = halves(memory.load(header::FEATURES)?);
     let (code_offset, code_len) = halves(memory.load(header::CODE)?);
     let (tables_offset, tables_len) = halves(memory.load(header::TABLES)?);
@@ -173,7 +173,7 @@ fn decode<M: LotMemory + ?Sized>(memory: &mut M, bay_count: u32) -> Result<Heade
 }
 
 /// Parts in bounds, in order, not overlapping; bays aligned to their stride.
-fn check_shape(header: &Header, mapped_len: u64) -> Result<(), Error> {
+pub(super) fn check_shape(header: &Header, mapped_len: u64) -> Result<(), Error> {
     let bad = |what, offset: u64, value: u64| Err(Error::new(ErrorKind::AbiMismatch, what).at(offset).found(value));
     if header.total_len > mapped_len || header.total_len % PAGE_SIZE != 0 {
         return bad("the lot is truncated, or its length is impossible", header::TOTAL_LEN, header.total_len);

@@ -1,7 +1,7 @@
 //! Reading a lot: every kind of damage is a typed error that says where.
 
 use crate::lot::{AT, Memory, build};
-use park_core::lot::{self, Lot, PAGE_SIZE, bay, header};
+use park_core::lot::{self, Inspected, Lot, PAGE_SIZE, bay, header};
 use park_core::{Error, ErrorKind, PhysAddr};
 
 fn verify(memory: &mut Memory) -> Result<Lot, Error> {
@@ -89,6 +89,66 @@ fn damaged_bay_words_are_found() {
     }
 }
 
+fn inspect(memory: &mut Memory) -> (Option<Inspected>, Vec<Error>) {
+    let mut damage = Vec::new();
+    let inspected = lot::inspect(memory, AT, |error| damage.push(error));
+    (inspected, damage)
+}
+
+/// Looking tells what verifying refuses, first of all, and nothing where it refuses nothing.
+fn assert_agree(memory: &mut Memory) {
+    let (inspected, damage) = inspect(memory);
+    match verify(memory) {
+        Ok(lot) => {
+            assert_eq!(damage, []);
+            let inspected = inspected.expect("sound");
+            assert_eq!((inspected.header, inspected.bays), (*lot.header(), lot.header().bay_count));
+            assert_eq!(inspected.lease, lot.lease(memory).ok());
+        }
+        Err(error) => assert_eq!(damage.first(), Some(&error)),
+    }
+}
+
+#[test]
+fn looking_at_a_lot_tells_all_damage() {
+    let mut memory = build(4);
+    assert_agree(&mut memory);
+    for word in 0..(4 * PAGE_SIZE / 8) as usize {
+        memory.0[word] ^= 1 << (word % 64);
+        assert_agree(&mut memory);
+        memory.0[word] ^= 1 << (word % 64);
+    }
+    for words in (0..memory.0.len()).step_by(61) {
+        assert_agree(&mut Memory(memory.0[..words].to_vec()));
+    }
+    let code = (header::CODE_OFFSET + 8, 1);
+    let tables = (2 * PAGE_SIZE + 8, 1);
+    let bay = memory.lot().bay(2).unwrap();
+    for (offset, flip) in [code, tables, (header::LEASE, 1), (bay + bay::STAGE, 0xff)] {
+        let word = memory.get(offset);
+        memory.put(offset, word ^ flip);
+    }
+    memory.put(header::LOT_ID, 7);
+    let (inspected, damage) = inspect(&mut memory);
+    let told: Vec<&str> = damage.iter().map(Error::what).collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    for (what, needed) in told.iter().zip(["header", "code", "tables", "lease", "bay's words"]) {
+        assert!(what.contains(needed), "{told:?}");
+    }
+    assert_eq!(inspected.map(|inspected| inspected.bays), Some(4));
+}
+
+#[test]
+fn of_a_lot_that_is_cut_off_the_bays_that_are_there_are_read() {
+    let mut memory = build(8);
+    let end = memory.lot().bay(3).unwrap();
+    memory.0.truncate((end / 8) as usize + 3);
+    let (inspected, damage) = inspect(&mut memory);
+    assert_eq!(inspected.map(|inspected| (inspected.bays, inspected.bay(2).is_some())), Some((3, true)));
+    assert_eq!(inspected.and_then(|inspected| inspected.bay(3)), None);
+    assert!(damage[0].what().contains("truncated"), "{damage:?}");
+}
+
 #[test]
 fn random_sealed_headers_never_panic() {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
@@ -113,5 +173,6 @@ fn random_sealed_headers_never_panic() {
         memory.seal();
         // Any answer will do; only a panic or a hang will not.
         let _ = verify(&mut memory);
+        assert_agree(&mut memory);
     }
 }
