@@ -1,7 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
-use crate::{completions, demo, matrix, plan, sim};
+use crate::{completions, demo, lot, matrix, plan, sim};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -41,6 +41,8 @@ pub enum Command {
     Sim(sim::Arguments),
     /// Print each claim beside what the simulator measures, for every mechanism and event
     Matrix(matrix::Arguments),
+    /// Decode a lot out of a dump of physical memory
+    Lot(lot::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }

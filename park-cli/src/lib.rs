@@ -13,6 +13,7 @@ pub mod exit;
 pub mod files;
 pub mod input;
 pub mod interrupt;
+pub mod lot;
 pub mod machine;
 pub mod matrix;
 pub mod names;
@@ -39,6 +40,7 @@ pub fn execute(command: &Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Plan(arguments) => plan::execute(arguments, out)?,
         Command::Sim(arguments) => sim::execute(arguments, out)?,
         Command::Matrix(arguments) => matrix::execute(arguments, out)?,
+        Command::Lot(arguments) => lot::execute(arguments, out)?,
         Command::Completions(arguments) => completions::execute(arguments, out)?,
     };
     out.flush()?;
