@@ -3,7 +3,7 @@
 use park_core::lot::WaitFlags;
 use park_core::{CpuidResult, Event, Mechanism, Response};
 use park_sim::machine::Knob;
-use park_sim::scenario::{Expect, Orders, Outcome, ParkOrders, Report, RunOptions, Scenario, names, run};
+use park_sim::scenario::{Cause, Expect, Orders, Outcome, ParkOrders, Report, RunOptions, Scenario, names, run};
 
 /// The vendor crates' orders.
 struct VendorOrders;
@@ -208,5 +208,53 @@ fn the_document_names_every_verb_parker_end_and_cause() {
         .chain(Event::ALL.iter().map(|event| event.name()));
     for name in names {
         assert!(text.contains(&format!("`{name}`")), "docs/scenario.md does not name {name}");
+    }
+    // Causes are a closed set: the table has each once, in order, and no other.
+    let table = text.split_once("| cause | |\n|---|---|\n").and_then(|(_, rest)| rest.split_once("\n\n"));
+    let Some((table, _)) = table else { panic!("docs/scenario.md has no table of causes") };
+    let rows: Vec<&str> = table.lines().filter_map(|row| row.split('`').nth(1)).collect();
+    assert_eq!(rows, Cause::names().collect::<Vec<_>>());
+    for row in table.lines() {
+        assert!(row.split('|').nth(2).is_some_and(|meaning| !meaning.trim().is_empty()), "{row}");
+    }
+}
+
+/// Where leaving an event out does harm: of an INIT and a later INIT-SIPI-SIPI under CLGI, either alone leaves the CPU
+/// with an INIT that is held, or that no STARTUP follows.
+const NEEDED: [(&str, Event); 2] = [("lot-clgi", Event::Init), ("lot-clgi", Event::InitSipiSipi)];
+
+#[test]
+fn leaving_an_event_out_makes_no_safe_scenario_lost() {
+    let mut left_out = 0;
+    for scenario in scenarios().filter(|scenario| scenario.expect == Expect::Safe) {
+        let whole = play(&scenario, &RunOptions { seed: 1, ..RunOptions::default() });
+        let thrown = |event: &&Event| whole.events.iter().any(|thrown| thrown.event == event.name());
+        for event in Event::ALL.iter().filter(thrown).copied() {
+            let options = RunOptions { seed: 1, without: Some(event), ..RunOptions::default() };
+            left_out += 1;
+            match run(&scenario, &options, &VendorOrders) {
+                Ok(report) => {
+                    let is_needed = NEEDED.contains(&(scenario.name.as_str(), event));
+                    assert_eq!(report.expected, !is_needed, "{} without {event}: {report:#?}", scenario.name);
+                }
+                // Without what starts a CPU, a later step may have nothing to act on.
+                Err(error) => assert_eq!(event, Event::InitSipiSipi, "{}: {error}", scenario.name),
+            }
+        }
+    }
+    assert!(left_out > 20, "{left_out}");
+}
+
+#[test]
+fn another_mechanism_than_the_remedy_is_safe_or_lost_as_it_declares() {
+    for scenario in scenarios() {
+        let Expect::Lost { remedy, .. } = scenario.expect else { continue };
+        for mechanism in Mechanism::ALL.into_iter().filter(|mechanism| *mechanism != remedy) {
+            let options = RunOptions { seed: 1, mechanism: Some(mechanism), ..RunOptions::default() };
+            // A mechanism that the machine does not have, or that it refuses, is an error.
+            let Ok(report) = run(&scenario, &options, &VendorOrders) else { continue };
+            let declares = !report.declared.is_empty();
+            assert_eq!(report.expected, report.outcome == Outcome::Safe || declares, "{}: {mechanism}", scenario.name);
+        }
     }
 }

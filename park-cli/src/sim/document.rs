@@ -13,6 +13,7 @@ use park_sim::recording::Recording;
 use park_sim::scenario::{
     CpuReport, Declared, Expect, Failure as StepFailure, Outcome, Record, RunOptions, Scenario, ScenarioError, run,
 };
+use park_sim::world::WorldError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -268,6 +269,8 @@ fn play(
 fn failure(error: &ScenarioError) -> Failure {
     let text = one_line(&error.to_string());
     match error {
+        // A CPU that may not be parked so: the scenario asks for what is refused.
+        ScenarioError::World { error, .. } if matches!(**error, WorldError::Sanitise { .. }) => Failure::Input(text),
         ScenarioError::World { .. } => Failure::Run(text),
         _ => Failure::Input(text),
     }
