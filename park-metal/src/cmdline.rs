@@ -2,9 +2,10 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
+//! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
@@ -15,6 +16,9 @@ use park_core::lot::ApicMode;
 /// The longest wait for another CPU if the command line doesn't say: virtual CPUs may outnumber the host's.
 pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
 
+/// Generations of `torture` if the command line doesn't say.
+pub const DEFAULT_GENERATIONS: u32 = 2;
+
 /// What the image does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Test {
@@ -22,13 +26,15 @@ pub enum Test {
     Smp,
     /// Parks one CPU with Hlt and one with Clgi, disturbs both, wakes both.
     Skeleton,
+    /// Parks every CPU, overwrites memory, fires events, takes the lot over, wakes every CPU; again and again.
+    Torture,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 3] = [Self::Smp, Self::Skeleton, Self::Fault];
+    pub const ALL: [Self; 4] = [Self::Smp, Self::Skeleton, Self::Torture, Self::Fault];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -36,6 +42,7 @@ impl Test {
         match self {
             Self::Smp => "smp",
             Self::Skeleton => "skeleton",
+            Self::Torture => "torture",
             Self::Fault => "fault",
         }
     }
@@ -88,6 +95,8 @@ pub struct Options {
     pub cpus: u32,
     /// The longest wait for another CPU, in milliseconds.
     pub timeout_ms: u32,
+    /// Kernels that take the lot over in `torture`.
+    pub generations: u32,
     /// How the machine ends.
     pub ending: Ending,
     /// The mode that every local APIC is put into.
@@ -96,7 +105,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { test: Test::Smp, cpus: 0, timeout_ms: DEFAULT_TIMEOUT_MS, ending: Ending::Qemu, apic: ApicMode::XApic }
+        Self {
+            test: Test::Smp,
+            cpus: 0,
+            timeout_ms: DEFAULT_TIMEOUT_MS,
+            generations: DEFAULT_GENERATIONS,
+            ending: Ending::Qemu,
+            apic: ApicMode::XApic,
+        }
     }
 }
 
@@ -153,9 +169,13 @@ impl fmt::Display for CmdlineError<'_> {
         match self {
             Self::NotText { offset } => write!(f, "the command line is not UTF-8 at byte {offset}"),
             Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
-            Self::UnknownKey { key } => write!(f, "unknown key `{key}`; there are t, cpus, timeout_ms, exit and apic"),
+            Self::UnknownKey { key } => {
+                write!(f, "unknown key `{key}`; there are t, cpus, timeout_ms, generations, exit and apic")
+            }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
-            Self::UnknownTest { name } => write!(f, "unknown test `{name}`; there are smp, skeleton and fault"),
+            Self::UnknownTest { name } => {
+                write!(f, "unknown test `{name}`; there are smp, skeleton, torture and fault")
+            }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
             Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
@@ -173,7 +193,8 @@ impl Options {
     pub fn parse(bytes: &[u8]) -> Result<Self, CmdlineError<'_>> {
         let text =
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
-        let (mut test, mut cpus, mut timeout_ms, mut ending, mut apic) = (None, None, None, None, None);
+        let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
+        let (mut ending, mut apic) = (None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -194,6 +215,7 @@ impl Options {
                     let parsed = Ending::from_name(value).ok_or(CmdlineError::UnknownEnding { name: value })?;
                     set_once(&mut ending, parsed, key)?;
                 }
+                "generations" => set_once(&mut generations, number(key, value)?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
             }
@@ -203,6 +225,7 @@ impl Options {
             test: test.unwrap_or(default.test),
             cpus: cpus.unwrap_or(default.cpus),
             timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),
+            generations: generations.unwrap_or(default.generations),
             ending: ending.unwrap_or(default.ending),
             apic: apic.unwrap_or(default.apic),
         })
@@ -228,20 +251,28 @@ mod tests {
     fn empty_line_gives_defaults() {
         assert_eq!(
             Options::parse(b""),
-            Ok(Options { test: Test::Smp, cpus: 0, timeout_ms: 10_000, ending: Ending::Qemu, apic: ApicMode::XApic })
+            Ok(Options {
+                test: Test::Smp,
+                cpus: 0,
+                timeout_ms: 10_000,
+                generations: 2,
+                ending: Ending::Qemu,
+                apic: ApicMode::XApic
+            })
         );
         assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
     }
 
     #[test]
     fn every_key_is_read() {
-        let parsed = Options::parse(b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250");
+        let parsed = Options::parse(b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20");
         assert_eq!(
             parsed,
             Ok(Options {
                 test: Test::Skeleton,
                 cpus: 4,
                 timeout_ms: 250,
+                generations: 20,
                 ending: Ending::Bochs,
                 apic: ApicMode::X2Apic
             })

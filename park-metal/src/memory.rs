@@ -41,8 +41,8 @@ impl Region {
 pub const IMAGE: Region = Region { name: "image", start: PhysAddr(0x10_0000), len_bytes: 0x70_0000 };
 /// What the page pool holds: the areas of all CPUs, and as much again.
 const POOL_BYTES: u64 = 2 * MAX_CPUS as u64 * CPU_AREA_BYTES;
-/// Bytes of the lot's region.
-const LOT_BYTES: u64 = 0x100_0000;
+/// Bytes of the lot's region: 512 for each bay, and 84 KiB at most beside them (docs/abi.md), with room to spare.
+const LOT_BYTES: u64 = 0x10_0000;
 /// Where the search for the trampoline begins and ends. A STARTUP IPI names a page below 1 MiB (Intel SDM vol. 3,
 /// 10.6.1, the ICR's vector field); the first pages hold the real-mode IVT and what firmware keeps beside it, and from
 /// 0xa0000 on there is no memory.
@@ -78,7 +78,7 @@ pub struct NotUsable {
 impl fmt::Display for NotUsable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Region { name, start, len_bytes } = self.region;
-        write!(f, "no usable memory for {name}: {len_bytes:#x} bytes from {start} on; give the machine 128 MiB")
+        write!(f, "no usable memory for {name}: {len_bytes:#x} bytes from {start} on; give the machine 64 MiB")
     }
 }
 
@@ -112,6 +112,29 @@ pub fn plan(ranges: impl Iterator<Item = MemoryRange> + Clone) -> Result<Plan, N
     let pool = find(region("page-pool", IMAGE.end().0, POOL_BYTES), CPU_AREA_BYTES, map_end)?;
     let lot = find(region("lot", pool.end().0, LOT_BYTES), PAGE_BYTES, map_end)?;
     Ok(Plan { trampoline, pool, lot })
+}
+
+/// The pages of `range` that lie in none of `kept`, each by its first byte.
+///
+/// Pages that the range holds in part are left out.
+pub fn pages_outside<'a>(range: MemoryRange, kept: &'a [Region]) -> impl Iterator<Item = PhysAddr> + 'a {
+    let end = range.start.0.saturating_add(range.len_bytes).min(IDENTITY_MAP_END.0);
+    let mut next = range.start.0.checked_next_multiple_of(PAGE_BYTES);
+    core::iter::from_fn(move || {
+        loop {
+            let page = next?;
+            let page_end = page.checked_add(PAGE_BYTES).filter(|&page_end| page_end <= end)?;
+            let inside = kept.iter().find(|region| page < region.end().0 && page_end > region.start.0);
+            // Over a region that is kept at once, not page by page.
+            next = match inside {
+                Some(region) => region.end().0.checked_next_multiple_of(PAGE_BYTES),
+                None => Some(page_end),
+            };
+            if inside.is_none() {
+                return Some(PhysAddr(page));
+            }
+        }
+    })
 }
 
 /// The longest memory map that is kept.
@@ -230,7 +253,7 @@ mod tests {
     #[test]
     fn reserved_or_missing_memory_is_refused_by_name() {
         let refused = |map: Vec<MemoryRange>| plan(map.into_iter()).unwrap_err().region.name;
-        assert_eq!(refused(vec![ram(0, 0x9_fc00), ram(0x10_0000, 0x1ff_f000)]), "lot");
+        assert_eq!(refused(vec![ram(0, 0x9_fc00), ram(0x10_0000, 0x108_0000)]), "lot");
         assert_eq!(refused(vec![MemoryRange { kind: 2, ..ram(0, 0x400_0000) }]), "image");
         assert_eq!(refused(vec![ram(0, 0x8fff), ram(0xa_0000, 0x800_0000)]), "trampoline");
         assert_eq!(refused(vec![ram(0, 0x9_f000), ram(0x10_0000, 0x90_0000)]), "page-pool");
@@ -243,6 +266,17 @@ mod tests {
         assert_eq!(map.ranges().collect::<Vec<_>>(), small());
         assert_eq!(map.ram_bytes(), 0x9_fc00 + 0x3f0_0000);
         assert!(MemoryMap::copy(core::iter::repeat_n(ram(0, 1), MAP_RANGES_MAX + 1)).is_none());
+    }
+
+    #[test]
+    fn whole_pages_outside_what_is_kept() {
+        let kept = |start, len_bytes| Region { name: "kept", start: PhysAddr(start), len_bytes };
+        let of = |range, kept: &[Region]| pages_outside(range, kept).map(|page| page.0).collect::<Vec<_>>();
+        assert_eq!(of(ram(0x800, 0x3fff), &[]), [0x1000, 0x2000]);
+        assert_eq!(of(ram(0, 0x6000), &[kept(0x4800, 8), kept(0x1000, 0x2000)]), [0, 0x3000, 0x5000]);
+        assert_eq!(of(ram(0, 0x2000), &[kept(0, 0x10_0000)]), [0_u64; 0]);
+        assert_eq!(of(ram(0xffff_f000, 0x1_0000_2000), &[]), [0xffff_f000]);
+        assert_eq!(of(ram(u64::MAX - 0x1800, u64::MAX), &[]), [0_u64; 0]);
     }
 
     #[test]

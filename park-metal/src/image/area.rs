@@ -15,6 +15,7 @@
 
 use core::arch::asm;
 use core::mem::size_of;
+use core::sync::atomic::Ordering;
 
 use park_core::{ApicId, PhysAddr};
 use park_x86::frame::{FRAME_ALIGN, FRAME_LEN};
@@ -26,7 +27,7 @@ use crate::cpu_tables::{
 use crate::image::insn;
 use crate::image::percpu::PerCpu;
 use crate::image::traps;
-use crate::memory::{CPU_AREA_BYTES, PAGE_BYTES};
+use crate::memory::{CPU_AREA_BYTES, IDENTITY_MAP_END, PAGE_BYTES};
 
 const GDT_OFFSET: u64 = 0x1000;
 const TSS_OFFSET: u64 = 0x1080;
@@ -43,6 +44,8 @@ const STACK_TOP_GAP: u64 = 16;
 const WIPE_BYTE: u8 = 0xcc;
 /// Bits 51:12 of CR3 and of a page-table entry: a physical address (SDM vol. 3, 4.5).
 const TABLE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// Bits of an address below the index into the PML4 (SDM vol. 3, 4.5.4).
+const PML4_SHIFT: u32 = 39;
 /// Present and writable, in an entry that refers to a table.
 const TABLE_LINK: u64 = 0b11;
 /// Offset of the access byte in a descriptor, and the bit of it that makes a TSS busy (SDM vol. 3, figure 7-3).
@@ -63,7 +66,7 @@ const _: () = {
     assert!(IST_STACKS_OFFSET + Ist::ALL.len() as u64 * IST_STACK_BYTES < CPU_AREA_BYTES);
 };
 
-/// A CPU's area that has been [`prepare`]d, by its first address.
+/// A CPU's area that has been [`prepare`]d, by the address of its first byte in the kernel that the CPU belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Area(u64);
 
@@ -93,9 +96,10 @@ pub(crate) unsafe fn prepare(start: PhysAddr, index: u32, apic_id: ApicId) -> &'
 }
 
 impl Area {
-    /// The area that begins with `percpu`.
+    /// The area of `percpu`, where the kernel that its CPU belongs to maps it.
     pub(crate) fn of(percpu: &'static PerCpu) -> Self {
-        Self(core::ptr::from_ref(percpu).expose_provenance() as u64)
+        let address = core::ptr::from_ref(percpu).expose_provenance() as u64;
+        Self(phys(address) + percpu.phys_offset.load(Ordering::Acquire))
     }
 
     /// The area of the CPU that executes this.
@@ -172,19 +176,20 @@ impl Area {
     /// # Safety
     /// As [`wipe`](Self::wipe), or the calling CPU is the area's own and does not use them.
     pub(crate) unsafe fn write_transit_root(self) -> PhysAddr {
-        let root: *const u64 = core::ptr::with_exposed_provenance((insn::read_cr3() & TABLE_ADDRESS) as usize);
+        let root: *const [u64; 512] = core::ptr::with_exposed_provenance((insn::read_cr3() & TABLE_ADDRESS) as usize);
         // SAFETY: the current root is mapped at identity, as everything below 4 GiB.
-        let link = unsafe { root.read() };
-        let tables: *const [u64; 512] = core::ptr::with_exposed_provenance((link & TABLE_ADDRESS) as usize);
-        // SAFETY: its first entry refers to the PDPT, by boot.s or by this function.
+        let mut links = unsafe { root.read() };
+        let tables: *const [u64; 512] = core::ptr::with_exposed_provenance((links[0] & TABLE_ADDRESS) as usize);
+        // SAFETY: every present entry refers to the one PDPT, by boot.s, `map_alias` or this function.
         let entries = unsafe { tables.read() };
-        let mut first = [0_u64; 512];
-        first[0] = (self.0 + TRANSIT_PDPT_OFFSET) | TABLE_LINK;
+        for link in links.iter_mut().filter(|link| **link != 0) {
+            *link = phys(self.0 + TRANSIT_PDPT_OFFSET) | TABLE_LINK;
+        }
         // SAFETY: inside the area by the const assertions, and not in use: the caller's promise. As for the next.
         unsafe { self.at::<[u64; 512]>(TRANSIT_PDPT_OFFSET).write(entries) };
         // SAFETY: as above.
-        unsafe { self.at::<[u64; 512]>(TRANSIT_PML4_OFFSET).write(first) };
-        PhysAddr(self.0 + TRANSIT_PML4_OFFSET)
+        unsafe { self.at::<[u64; 512]>(TRANSIT_PML4_OFFSET).write(links) };
+        PhysAddr(phys(self.0 + TRANSIT_PML4_OFFSET))
     }
 
     /// Marks the TSS as busy, as a CPU that has loaded it leaves it.
@@ -238,6 +243,28 @@ impl Area {
     fn at<T>(self, offset: u64) -> *mut T {
         core::ptr::with_exposed_provenance_mut((self.0 + offset) as usize)
     }
+}
+
+/// The physical address of what a kernel of the image maps at `address`: every one maps the low 4 GiB at a multiple of
+/// 512 GiB.
+pub(crate) const fn phys(address: u64) -> u64 {
+    address & (IDENTITY_MAP_END.0 - 1)
+}
+
+/// Maps the low 4 GiB once more, at entry `slot` of the executing CPU's root, and returns the offset from physical to
+/// virtual addresses there: a kernel that lives somewhere else.
+///
+/// # Safety
+/// The executing CPU is the boot CPU on its own root; `slot` is 1 to 255, the lower half.
+pub(crate) unsafe fn map_alias(slot: u8) -> u64 {
+    let root: *mut u64 = core::ptr::with_exposed_provenance_mut((insn::read_cr3() & TABLE_ADDRESS) as usize);
+    // SAFETY: the current root is mapped at identity; no reference to it exists.
+    let link = unsafe { root.read_volatile() };
+    // SAFETY: an entry of the same table.
+    let entry = unsafe { root.add(slot.into()) };
+    // SAFETY: as above. From not present to present, which no TLB holds against (SDM vol. 3, 4.10.4.3).
+    unsafe { entry.write_volatile(link) };
+    u64::from(slot) << PML4_SHIFT
 }
 
 /// The operand of LGDT and LIDT.

@@ -13,8 +13,10 @@ pub(crate) mod percpu;
 mod pit;
 mod serial;
 mod skeleton;
+mod sled;
 mod smp;
 mod snapshot;
+mod torture;
 pub(crate) mod traps;
 mod world;
 
@@ -44,6 +46,7 @@ fn run(world: &World) -> Verdict {
     let result = match test {
         Test::Smp => smp::run(world),
         Test::Skeleton => skeleton::run(world),
+        Test::Torture => torture::run(world),
         Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {

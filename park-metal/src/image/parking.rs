@@ -129,6 +129,8 @@ fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
 
 /// Gives the CPU its tables and stack back and wakes it into [`woken`].
 pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
+    let phys_offset = owner.platform.phys_offset();
+    parked.cpu.phys_offset.store(phys_offset, Ordering::Release);
     let area = Area::of(parked.cpu);
     // SAFETY: the CPU is parked.
     unsafe { area.write_tables() };
@@ -145,7 +147,7 @@ pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), 
         cr0: this_cpu().read(Register::Cr0)?,
         cr4: this_cpu().read(Register::Cr4)?,
         rsp: area.stack_top(),
-        rip: woken as *const () as u64,
+        rip: woken as *const () as u64 + phys_offset,
         arg: parked.bay.index().into(),
     };
     let mut frame = [0; FRAME_LEN];

@@ -30,6 +30,8 @@ pub(crate) struct PerCpu {
     /// The job word: null when idle.
     job: AtomicPtr<()>,
     job_argument: AtomicU64,
+    /// Where the kernel that it belongs to maps physical memory.
+    pub(crate) phys_offset: AtomicU64,
     /// Times that it has entered the kernel again out of a lot.
     pub(crate) entries: AtomicU64,
     /// What it found in its registers when it did so last.
@@ -65,6 +67,7 @@ impl PerCpu {
             arrivals: AtomicU64::new(0),
             job: AtomicPtr::new(core::ptr::null_mut()),
             job_argument: AtomicU64::new(0),
+            phys_offset: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             registers: Snapshot::new(),
             index,

@@ -104,13 +104,19 @@ impl World {
 
     /// What operations are carried out with.
     pub(crate) const fn platform(&self) -> Platform {
+        self.platform_at(0)
+    }
+
+    /// The same, where physical memory is mapped at `phys_offset`, by `area::map_alias`.
+    pub(crate) const fn platform_at(&self, phys_offset: u64) -> Platform {
         // SAFETY:
-        // 1. `memory::plan` found the region in usable memory, for the lot alone; the identity map has it.
+        // 1. `memory::plan` found the region in usable memory, for the lot alone; it is mapped at identity and at
+        //    every alias.
         // 2. The region begins with a page above 1 MiB.
         // 3. The image accesses the region through its platform alone.
         // 4. Entries are made in `parking.rs` alone: departures into the image's own code, on a transit root and a stack of
         //    the woken CPU's own area, which live for ever.
-        unsafe { Platform::new(self.clock, self.plan.lot.start, self.plan.lot.len_bytes, 0) }
+        unsafe { Platform::new(self.clock, self.plan.lot.start, self.plan.lot.len_bytes, phys_offset) }
     }
 
     /// All CPUs, the boot CPU first.

@@ -26,8 +26,9 @@ pub(crate) use self::summon::Owner;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Platform {
     clock: TscClock,
-    lot_virt: u64,
+    lot_phys: PhysAddr,
     lot_len_bytes: u64,
+    phys_offset: u64,
 }
 
 impl Platform {
@@ -41,12 +42,17 @@ impl Platform {
     /// 4. Entries that operations publish are departures made by park-x86 from this kernel's own text, stack and page
     ///    tables, which live until the CPU has left them.
     pub(crate) const unsafe fn new(clock: TscClock, lot_phys: PhysAddr, lot_len_bytes: u64, phys_offset: u64) -> Self {
-        Self { clock, lot_virt: lot_phys.0 + phys_offset, lot_len_bytes }
+        Self { clock, lot_phys, lot_len_bytes, phys_offset }
+    }
+
+    /// Where this kernel maps physical memory.
+    pub(crate) const fn phys_offset(self) -> u64 {
+        self.phys_offset
     }
 
     /// The lot, as the executing CPU accesses it.
     pub(crate) fn memory(self) -> MappedLot {
-        let base = core::ptr::with_exposed_provenance_mut(self.lot_virt as usize);
+        let base = core::ptr::with_exposed_provenance_mut((self.lot_phys.0 + self.phys_offset) as usize);
         // SAFETY: (2) at `new`.
         let base = unsafe { NonNull::new_unchecked(base) };
         // SAFETY: `MappedLot::new` asks for what `new` was promised: its 1 is (1), its 2 is (2), its 3 and 4 are (3), its
