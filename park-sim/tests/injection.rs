@@ -6,7 +6,23 @@ mod support;
 use park_core::lot::PagingLevels;
 use park_sim::faults::{Case, End, Leg, Plant, Report, Sweep, Throw, WayIn};
 use park_sim::machine::{Knob, KnobSet, Vendor};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+/// The paging depths: each journey is made in both.
+const LEVELS: [PagingLevels; 2] = [PagingLevels::Four, PagingLevels::Five];
+
+/// Journeys made by all tests of this program so far; the last one to print has them all.
+static JOURNEYS: AtomicU64 = AtomicU64::new(0);
+
+/// Prints what a test came to.
+fn summary(what: &str, runs: u64, started: Instant) {
+    let all = JOURNEYS.fetch_add(runs, Ordering::Relaxed) + runs;
+    println!(
+        "{what}: {runs} journeys, {:.1} s; {all} journeys so far in this program",
+        started.elapsed().as_secs_f64()
+    );
+}
 
 /// Sweeps a case; on a failure prints how it came about.
 fn sweep(case: &Case, throws: &[Throw]) -> Result<Report, String> {
@@ -30,7 +46,7 @@ fn cases(vendor: Vendor, levels: PagingLevels) -> Vec<Case> {
 
 fn sweep_all(vendor: Vendor, levels: PagingLevels, throws: &[Throw]) {
     let started = Instant::now();
-    let mut failures = Vec::new();
+    let (mut all_runs, mut failures) = (0, Vec::new());
     for case in cases(vendor, levels) {
         let report = match sweep(&case, throws) {
             Ok(report) => report,
@@ -40,6 +56,7 @@ fn sweep_all(vendor: Vendor, levels: PagingLevels, throws: &[Throw]) {
             }
         };
         let Report { positions, runs, declared, declared_in_owner, .. } = report;
+        all_runs += runs;
         println!("{case}: {positions:?} steps by leg, {runs} runs, {declared} declared shutdowns");
         for leg in Leg::ALL {
             assert!(positions[leg as usize] > 0, "{case}: no step {leg}");
@@ -47,7 +64,7 @@ fn sweep_all(vendor: Vendor, levels: PagingLevels, throws: &[Throw]) {
         // A CPU that comes out of a #MC handler shuts down until it has cleared MCIP; no other does.
         assert_eq!(declared_in_owner != 0, case.way_in == WayIn::McHandler, "{case}");
     }
-    println!("{vendor:?}, {} levels: {:.1} s", levels as u8, started.elapsed().as_secs_f64());
+    summary(&format!("{vendor:?}, {} levels, {} kinds of throw", levels as u8, throws.len()), all_runs, started);
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
@@ -71,16 +88,28 @@ fn amd_five_levels() {
     sweep_all(Vendor::Amd, PagingLevels::Five, &Throw::SINGLE);
 }
 
-/// One event inside the handler of the other; paging depth makes no difference there.
+/// One event inside the handler of the other.
 #[test]
-fn nested_on_intel() {
+fn nested_on_intel_four_levels() {
     sweep_all(Vendor::Intel, PagingLevels::Four, &Throw::NESTED);
 }
 
 /// As above.
 #[test]
-fn nested_on_amd() {
+fn nested_on_intel_five_levels() {
+    sweep_all(Vendor::Intel, PagingLevels::Five, &Throw::NESTED);
+}
+
+/// As above.
+#[test]
+fn nested_on_amd_four_levels() {
     sweep_all(Vendor::Amd, PagingLevels::Four, &Throw::NESTED);
+}
+
+/// As above.
+#[test]
+fn nested_on_amd_five_levels() {
+    sweep_all(Vendor::Amd, PagingLevels::Five, &Throw::NESTED);
 }
 
 /// Every value of every knob that a journey consults.
@@ -88,9 +117,11 @@ fn nested_on_amd() {
 fn every_knob() {
     let started = Instant::now();
     let (mut explored, mut runs, mut failures) = (KnobSet::empty(), 0, Vec::new());
-    for vendor in [Vendor::Intel, Vendor::Amd] {
+    for (vendor, levels) in
+        [Vendor::Intel, Vendor::Amd].into_iter().flat_map(|vendor| LEVELS.map(|depth| (vendor, depth)))
+    {
         for mechanism in support::mechanisms(vendor) {
-            let mut case = support::case(vendor, *mechanism, PagingLevels::Four, WayIn::Idle);
+            let mut case = support::case(vendor, *mechanism, levels, WayIn::Idle);
             let defaults = match sweep(&case, &Throw::SINGLE) {
                 Ok(report) => report,
                 Err(failure) => {
@@ -99,19 +130,21 @@ fn every_knob() {
                 }
             };
             explored = explored.union(defaults.knobs);
+            runs += defaults.runs;
             for knob in defaults.knobs.iter() {
                 for value in knob.values().iter().skip(1) {
                     case.machine.knobs = Default::default();
                     case.machine.knobs.set(knob, value).expect("a value of the knob");
                     match sweep(&case, &Throw::SINGLE) {
                         Ok(report) => runs += report.runs,
-                        Err(failure) => failures.push(format!("{}={value}: {failure}", knob.name())),
+                        Err(failure) => failures.push(format!("{case}, {}={value}: {failure}", knob.name())),
                     }
                 }
             }
         }
     }
     let names: Vec<_> = explored.iter().map(Knob::name).collect();
-    println!("{runs} runs, knobs consulted: {}, {:.1} s", names.join(" "), started.elapsed().as_secs_f64());
+    println!("knobs consulted: {}", names.join(" "));
+    summary("every value of every knob consulted", runs, started);
     assert!(failures.is_empty(), "{failures:#?}");
 }
