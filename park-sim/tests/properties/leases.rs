@@ -2,14 +2,18 @@
 
 use super::coverage::Coverage;
 use super::draw::{self, Thrown};
+use super::old_entries::{self, OldEntries};
 use super::player::{Player, Stopped};
 use core::cell::Cell;
-use park_core::lot::{Command, OwnerState, Stage, bay};
-use park_core::op::{Accept, AwaitArrival, DeadOwner, HandOver, Publish, Seize, TakeOver, Timing, Wake};
+use park_core::lot::{Command, OwnerState, bay};
+use park_core::op::{Accept, DeadOwner, HandOver, Publish, Seize, TakeOver, Timing, Wake};
 use park_core::{ErrorKind, Mechanism};
 use park_sim::world::{KICK_TICKS, OldMemory};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+/// Steps after a ring in which its CPU has claimed, or landed, or neither yet.
+const WAKING_STEPS: u64 = 200;
 
 /// How one kernel follows another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +30,8 @@ enum Next {
     DiesSeizing(u64),
     /// The kernel dies after so many steps of ringing a CPU.
     DiesRinging(u64),
+    /// The kernel rings a CPU to wake it, and dies after so many steps of the others.
+    DiesWaking(u64),
 }
 
 fn next() -> impl Strategy<Value = Next> {
@@ -36,6 +42,7 @@ fn next() -> impl Strategy<Value = Next> {
         (0u64..12).prop_map(Next::DiesHandingOver),
         (0u64..30).prop_map(Next::DiesSeizing),
         (0u64..12).prop_map(Next::DiesRinging),
+        (0u64..WAKING_STEPS).prop_map(Next::DiesWaking),
     ]
 }
 
@@ -48,28 +55,22 @@ fn play(
     wanted: &[Mechanism],
     chain: &[Next],
     script: &[(u64, Thrown)],
-    old_entries: &Cell<u64>,
+    tally: &OldEntries,
 ) -> Result<(), Stopped> {
     let mut coverage = Coverage::default();
     let mut player = Player::boot(drawn, &mut coverage)?;
-    let boss = player.boss;
-    let travellers: Vec<usize> = (0..drawn.cpus).filter(|cpu| *cpu != boss).collect();
+    let travellers: Vec<usize> = (0..drawn.cpus).filter(|cpu| *cpu != player.boss).collect();
     for (number, cpu) in travellers.iter().enumerate() {
-        let request = player.request(*cpu, wanted[number % wanted.len()]);
-        let bay = player.with(|world| world.reserve(boss, &request))?;
-        player.known[*cpu].bay = Some(bay);
-        player.known[*cpu].mechanism = Some(request.mechanism);
-        player.with(|world| world.begin_arrival(*cpu, bay, request.steps))?;
-        let deadline = player.world.timing().deadline;
-        player.drive(AwaitArrival::new(bay, deadline))?.map_err(failed)?;
+        player.park(*cpu, wanted[number % wanted.len()])?;
     }
     // Events that leave a CPU where it is; INIT has its own property.
     let harmless: Vec<_> = script.iter().copied().filter(|(_, thrown)| *thrown != Thrown::Init).collect();
+    let mut quarantined = 0;
     for (number, next) in chain.iter().enumerate() {
         let target = travellers[number % travellers.len()];
         player.expect(target, &harmless);
-        follow(&mut player, *next, target, old_entries)?;
-        check_bays(&player, drawn.cpus)?;
+        quarantined += usize::from(follow(&mut player, *next, target, tally)?);
+        check_bays(&player, drawn.cpus, quarantined)?;
     }
     player.settle()?;
     for cpu in travellers {
@@ -77,17 +78,19 @@ fn play(
     }
     let reserved = owners(&player, drawn.cpus).filter(|owner| *owner != Some(OwnerState::Free)).count();
     let lost = player.known.iter().filter(|known| known.bay.is_some()).count();
-    if reserved != lost {
+    if reserved != lost + quarantined {
         return Err(Stopped::Wrong(format!("{reserved} bays are not free, and {lost} CPUs did not come back")));
     }
     Ok(())
 }
 
-/// From one kernel to the next.
-fn follow(player: &mut Player<'_>, next: Next, target: usize, old_entries: &Cell<u64>) -> Result<(), Stopped> {
+/// From one kernel to the next; true if a bay was quarantined.
+fn follow(player: &mut Player<'_>, next: Next, target: usize, tally: &OldEntries) -> Result<bool, Stopped> {
     let boss = player.boss;
     let lease = player.world.lot().map_err(failed)?.lease;
+    let mut orphan = None;
     match next {
+        Next::DiesWaking(steps) => orphan = old_entries::ring(player, target, steps)?,
         Next::Clean | Next::DiesAccepting(_) => {
             player.drive(HandOver::new(&lease))?.map_err(failed)?;
         }
@@ -95,7 +98,7 @@ fn follow(player: &mut Player<'_>, next: Next, target: usize, old_entries: &Cell
             player.drive_on(boss, HandOver::new(&lease), steps)?.transpose().map_err(failed)?;
         }
         Next::DiesRinging(steps) => {
-            if let (Some(bay), Some(Stage::Waiting)) = (player.known[target].bay, player.stage(target)) {
+            if let Some(bay) = player.known[target].bay.filter(|_| player.can_be_rung(target)) {
                 // Confirm: a CPU that takes a dead kernel's entry is another property's matter.
                 let entry = player.with(|world| world.entry(target))?;
                 player
@@ -107,7 +110,10 @@ fn follow(player: &mut Player<'_>, next: Next, target: usize, old_entries: &Cell
         Next::Crash | Next::DiesSeizing(_) => {}
     }
     player.leave_smm()?;
-    player.with(|world| world.kexec(boss, OldMemory::Overwritten))?;
+    // A kernel that expects late-comers leaves the memory of the dead one alone, as a crash kernel does.
+    let old = if orphan.is_some() { OldMemory::Kept } else { OldMemory::Overwritten };
+    player.with(|world| world.kexec(boss, old))?;
+    player.known.iter_mut().for_each(|known| known.fetched = 0);
     let lot = player.with(|world| world.verify(boss))?;
     let taken = match next {
         Next::Clean => player.drive(Accept::new(&lot))?.map_err(failed)?,
@@ -119,11 +125,10 @@ fn follow(player: &mut Player<'_>, next: Next, target: usize, old_entries: &Cell
             Some(taken) => taken.map_err(failed)?,
             None => seize(player)?,
         },
-        Next::Crash | Next::DiesHandingOver(_) | Next::DiesRinging(_) => {
+        Next::Crash | Next::DiesHandingOver(_) | Next::DiesRinging(_) | Next::DiesWaking(_) => {
             player.drive(Seize::new(&lot, DeadOwner::declared()))?.map_err(failed)?
         }
     };
-    old_entries.set(old_entries.get() + u64::from(taken.took_old_entry));
     if let Some(lot) = &mut player.world.lot {
         lot.lease = taken.lease;
     }
@@ -132,7 +137,11 @@ fn follow(player: &mut Player<'_>, next: Next, target: usize, old_entries: &Cell
             known.bay = Some(taken.lease.bay(bay.index()).map_err(failed)?);
         }
     }
-    Ok(())
+    match orphan {
+        Some(orphan) => old_entries::settle(player, &orphan, &taken, tally),
+        None if taken.took_old_entry != 0 => Err(failed(format!("nobody was woken: {taken:?}"))),
+        None => Ok(false),
+    }
 }
 
 /// The successor of one that died while it took the lot over.
@@ -154,12 +163,12 @@ fn owners<'a>(player: &'a Player<'_>, bays: usize) -> impl Iterator<Item = Optio
     })
 }
 
-/// As many bays are reserved as CPUs are parked; all others are free.
-fn check_bays(player: &Player<'_>, bays: usize) -> Result<(), Stopped> {
+/// As many bays are reserved as CPUs are parked; all others are free, but those that were quarantined.
+fn check_bays(player: &Player<'_>, bays: usize, quarantined: usize) -> Result<(), Stopped> {
     let parked = player.known.iter().filter(|known| known.bay.is_some()).count();
     let count = |state| owners(player, bays).filter(|owner| *owner == Some(state)).count();
     let (reserved, free) = (count(OwnerState::Reserved), count(OwnerState::Free));
-    if (reserved, free) == (parked, bays - parked) {
+    if (reserved, free) == (parked, bays - parked - quarantined) && count(OwnerState::Quarantined) == quarantined {
         return Ok(());
     }
     Err(Stopped::Wrong(format!("{parked} CPUs are parked; of {bays} bays {reserved} are reserved, {free} free")))
@@ -187,9 +196,9 @@ fn wake(player: &mut Player<'_>, cpu: usize) -> Result<(), Stopped> {
 #[test]
 fn leases_never_leak() {
     let strategy = (draw::small_machine(2), vec(draw::mechanism(), 1..4), vec(next(), 1..6), draw::script(40, 3));
-    let (over, old_entries) = (Cell::new(0), Cell::new(0));
+    let (over, tally) = (Cell::new(0), OldEntries::default());
     super::check("leases", 3, &strategy, |(drawn, wanted, chain, script)| {
-        match play(drawn, wanted, chain, script, &old_entries) {
+        match play(drawn, wanted, chain, script, &tally) {
             Ok(()) => Ok(()),
             Err(Stopped::Over) => {
                 over.set(over.get() + 1);
@@ -198,5 +207,8 @@ fn leases_never_leak() {
             Err(Stopped::Wrong(wrong)) => Err(wrong),
         }
     });
-    println!("{} plays ended in a reset, as declared; {} old entries", over.get(), old_entries.get());
+    println!("{} plays ended in a reset, as declared; of the wakes of dead owners: {tally:?}", over.get());
+    for reached in [&tally.taken, &tally.revoked] {
+        assert!(reached.get() > 0, "{tally:?}");
+    }
 }

@@ -4,6 +4,7 @@ mod coverage;
 mod draw;
 mod holds;
 mod leases;
+mod old_entries;
 mod player;
 mod rings;
 mod stays;

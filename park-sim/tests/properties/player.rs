@@ -4,7 +4,7 @@ use super::coverage::{Coverage, State};
 use super::draw::{Drawn, Thrown};
 use crate::support;
 use park_core::lot::{Doorbell, Phase, Stage, bay};
-use park_core::op::{Bay, Operation, Reply, Step};
+use park_core::op::{AwaitArrival, Bay, Operation, Reply, Step};
 use park_core::{Clock, Error, IpiSender, LotMemory, Mechanism};
 use park_sim::machine::knobs::{McGif0, SmmRendezvous};
 use park_sim::machine::{Activity, Event, Gpr, HostReg, ResetCause};
@@ -60,6 +60,8 @@ pub(crate) struct Known {
     pub(crate) init: bool,
     /// A machine check was thrown that is a declared shutdown there.
     pub(crate) doomed: bool,
+    /// Landings in the current kernel that were no wakes: it was fetched by INIT and STARTUP.
+    pub(crate) fetched: u64,
 }
 
 /// A world, what was thrown at it, and what is to come.
@@ -73,7 +75,7 @@ pub(crate) struct Player<'a> {
     pub(crate) target: usize,
     /// Events to come: steps until the first, then until the next.
     pub(crate) script: VecDeque<(u64, Thrown)>,
-    bsp: usize,
+    pub(crate) bsp: usize,
 }
 
 impl<'a> Player<'a> {
@@ -99,6 +101,19 @@ impl<'a> Player<'a> {
             None => (Mechanism::Hlt, support::orders_of(Mechanism::Hlt, &features).expect("HLT is always there")),
         };
         ParkRequest::new(cpu, mechanism, orders.wait_flags, orders.mwait_hint, orders.steps())
+    }
+
+    /// Parks a CPU from its kernel's idle loop, and awaits it.
+    pub(crate) fn park(&mut self, cpu: usize, wanted: Mechanism) -> Result<Bay, Stopped> {
+        let request = self.request(cpu, wanted);
+        let boss = self.boss;
+        let bay = self.with(|world| world.reserve(boss, &request))?;
+        self.known[cpu].bay = Some(bay);
+        self.known[cpu].mechanism = Some(request.mechanism);
+        self.with(|world| world.begin_arrival(cpu, bay, request.steps))?;
+        let deadline = self.world.timing().deadline;
+        self.drive(AwaitArrival::new(bay, deadline))?.map_err(|error| error.to_string())?;
+        Ok(bay)
     }
 
     /// Something that the world does by itself.
@@ -192,8 +207,7 @@ impl<'a> Player<'a> {
     /// Lets others run until a CPU has landed, or could have for long.
     pub(crate) fn await_landing(&mut self, cpu: usize) -> Result<u64, Stopped> {
         for _ in 0..LANDING_STEPS {
-            let entries = self.world.kernel.witness(&self.world.machine, cpu).entries;
-            if entries != 0 || self.known[cpu].init || self.known[cpu].doomed {
+            if self.landings(cpu) != 0 || self.known[cpu].init || self.known[cpu].doomed {
                 break;
             }
             if self.others(1)? == 0 && self.script.is_empty() {
@@ -201,7 +215,12 @@ impl<'a> Player<'a> {
             }
         }
         self.settle()?;
-        Ok(self.world.kernel.witness(&self.world.machine, cpu).entries)
+        Ok(self.landings(cpu))
+    }
+
+    /// How often a CPU took an entry of the current kernel's.
+    fn landings(&self, cpu: usize) -> u64 {
+        self.world.kernel.witness(&self.world.machine, cpu).entries - self.known[cpu].fetched
     }
 
     /// Lets SMM be left, before the boss's state is replaced by another kernel's.
@@ -219,6 +238,12 @@ impl<'a> Player<'a> {
 
     pub(crate) fn stage(&self, cpu: usize) -> Option<Stage> {
         Stage::from_raw(self.word(cpu, bay::STAGE)?)
+    }
+
+    /// Whether a CPU waits and no command is in its doorbell: of the last owner's, it may be carrying one out still.
+    pub(crate) fn can_be_rung(&self, cpu: usize) -> bool {
+        let phase = self.word(cpu, bay::DOORBELL).and_then(|word| Doorbell(word).phase());
+        self.stage(cpu) == Some(Stage::Waiting) && phase == Some(Phase::Quiet)
     }
 
     pub(crate) fn word(&self, cpu: usize, offset: u64) -> Option<u64> {

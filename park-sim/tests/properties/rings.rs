@@ -6,7 +6,7 @@ use super::draw::{self, Thrown};
 use super::player::{Player, Stopped};
 use core::cell::{Cell, RefCell};
 use park_core::lot::{Command, Doorbell, Phase, Stage, bay};
-use park_core::op::{AwaitArrival, Bay, Confirm, Flush, Hold, Publish, Release, Revoke, Timing, Wake};
+use park_core::op::{Bay, Confirm, Flush, Hold, Publish, Release, Revoke, Timing, Wake};
 use park_core::{ErrorKind, IpiSender, Mechanism};
 use park_sim::world::KICK_TICKS;
 use proptest::collection::vec;
@@ -61,14 +61,7 @@ fn play(drawn: &draw::Drawn, wanted: Mechanism, rings: &[Rung], tally: &Tally) -
     let mut coverage = Coverage::default();
     let mut player = Player::boot(drawn, &mut coverage)?;
     let cpu = (player.boss + 1) % drawn.cpus;
-    let request = player.request(cpu, wanted);
-    let boss = player.boss;
-    let bay = player.with(|world| world.reserve(boss, &request))?;
-    player.known[cpu].bay = Some(bay);
-    player.known[cpu].mechanism = Some(request.mechanism);
-    player.with(|world| world.begin_arrival(cpu, bay, request.steps))?;
-    let deadline = player.world.timing().deadline;
-    player.drive(AwaitArrival::new(bay, deadline))?.map_err(|error| error.to_string())?;
+    let bay = player.park(cpu, wanted)?;
     player.settle()?;
     for ring in rings {
         player.expect(cpu, &ring.script);
