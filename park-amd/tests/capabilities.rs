@@ -1,5 +1,6 @@
 //! Capabilities, errata and orders on excerpts of real CPUs' dumps.
 
+#[path = "../../park-x86/tests/vendor/dump.rs"]
 mod dump;
 
 use dump::Dump;

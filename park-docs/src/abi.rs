@@ -219,6 +219,10 @@ const PROTOCOL: &str = "
 
 State reads wake nobody and may be stale at once: confirm a CPU before you count on it. A bay whose CPU did not answer is never freed.
 
+After suspend to RAM or a warm reset memory may still say *Parked* of CPUs that wait for SIPI. An NMI that is sent to such a CPU may be held, and comes after
+its STARTUP, in real mode, through vector 2 at physical 8h; so does one that was held under GIF = 0 or blocked when the CPU took an INIT. So start CPUs by INIT and
+STARTUP first, with that vector at an IRET, and ring or confirm only afterwards.
+
 ## The PARK table
 
 An ACPI table with the standard 36-byte header (signature `PARK`, revision 1), then: 8 bytes physical address of the lot, 8 bytes its length.

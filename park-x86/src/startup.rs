@@ -2,6 +2,9 @@
 //!
 //! The trampoline fills one page below 1 MiB, anywhere the owner likes: nothing in its code is absolute. It serves one
 //! CPU at a time; others that arrive meanwhile spin in it until the owner has filled it again.
+//!
+//! An NMI that the CPU held in wait-for-SIPI comes before the trampoline's first instruction, in real mode:
+//! [`WakeSipi`](park_core::op::WakeSipi) says what the owner does about it.
 
 use crate::registers::control::{Cr0, Cr4, Efer};
 use crate::registers::msr;

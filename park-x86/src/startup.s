@@ -3,7 +3,9 @@
 # the page by DS = CS, the 64-bit part by RIP.
 #
 # On entry (Intel SDM vol. 3, "MP Initialization Protocol Algorithm"): real mode, CS = page >> 4, IP = 0, IF = 0.
-# CR0.CD is as it was before the INIT; CR4 and EFER are 0. No NMI may come before the entry has loaded an IDT.
+# CR0.CD is as it was before the INIT; CR4 and EFER are 0. No NMI may come before the entry has loaded an IDT:
+# one that was held in wait-for-SIPI comes before the first instruction here, through the real-mode vector 2, which the
+# owner points to an IRET (park_core::op::WakeSipi).
 
     .globl  park_startup_start
     .globl  park_startup_end

@@ -13,6 +13,12 @@ pub(super) const NO_ENTRY: Entry = Entry { rip: 0, rsp: 0, cr3: PhysAddr(0), arg
 /// Success does *not* promise that the CPU reaches its entry. The bay is free again only when the CPU itself has run
 /// [`Left`](super::Left): [`AwaitLeft`](super::AwaitLeft).
 ///
+/// A lot whose memory outlived the CPUs' state still says that they are parked: after suspend to RAM or a warm reset
+/// they wait for SIPI instead. A ring there is revoked in the end, but its NMIs may be held, and hit the CPU in real mode
+/// once it is started ([`WakeSipi`](super::WakeSipi) says what to do about that). So a kernel that resumes, or that finds
+/// a lot after a reset, first starts its application processors by INIT and STARTUP (a CPU that is parked after all
+/// comes too, unless by Clgi), and only then confirms bays, and quarantines those that do not answer.
+///
 /// # Errors
 /// Those of [`Ring`] for a command that leaves: no [`ErrorKind::Uncertain`]. After [`ErrorKind::Revoked`] the CPU has
 /// certainly not taken the entry, and can be rung again.

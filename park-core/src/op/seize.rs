@@ -29,7 +29,7 @@ impl DeadOwner {
 ///
 /// Tickets of the last owner are revoked, unless their CPUs claimed them first: [`TakeOver::took_old_entry`]. CPUs that it
 /// held are released. A crash at any step leaves a lot that the next kernel can seize. What success does not promise:
-/// see [`Accept`](super::Accept).
+/// see [`Accept`](super::Accept), and [`Wake`](super::Wake) for a lot that is older than a suspend or reset.
 ///
 /// # Errors
 /// * [`ErrorKind::WrongState`](crate::ErrorKind::WrongState): another kernel changed the lease at the same time.

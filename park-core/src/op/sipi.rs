@@ -17,7 +17,8 @@ pub enum Processor {
 /// Sends a CPU that is parked by Hlt into wait-for-SIPI.
 ///
 /// Nothing acknowledges an INIT: success means that it was sent, and that the time it takes has passed, *not* that the
-/// CPU took it. A CPU in VMX root operation or SMM holds it.
+/// CPU took it. A CPU in VMX root operation or SMM holds it. An NMI that is blocked on the CPU when it takes the INIT, or
+/// comes later, may be held until [`WakeSipi`]: see there.
 ///
 /// # Errors
 /// * [`ErrorKind::NotSupported`]: the CPU is the bootstrap processor.
@@ -165,7 +166,27 @@ pub struct SipiTiming {
 /// `vector << 12` marks the bay as [`Stage::Leaving`].
 ///
 /// Success means that the start-up code ran on that CPU. There is no claim here and nothing can be revoked: the CPU may
-/// run the entry after this operation gave up.
+/// run the entry after this operation gave up, so page, root and entry stay as they are until the bay shows that it came.
+///
+/// # Why no claim
+///
+/// A claim is worth having because a CPU that loses it goes on waiting in the lot. A CPU that comes by STARTUP and
+/// loses has nowhere to wait: it is in the start-up page and on the root of the very owner that gave up, without an IDT
+/// (an NMI there is a triple fault), and nothing but another INIT makes a running CPU wait for SIPI again. To be held
+/// safely it would have to arrive in the lot anew, by an arrival frame of that owner. An owner that wants a wake it can
+/// take back parks by Hlt, and rings.
+///
+/// # NMIs that were held
+///
+/// An NMI that reaches a CPU in wait-for-SIPI may be latched (AMD APM vol. 2, 16.5; Intel's manuals do not say), and so
+/// may one that a CPU held under GIF = 0 or blocked when its INIT was taken. It comes right after the STARTUP, in *real
+/// mode*, through vector 2 of the table at physical 0, on the stack that INIT leaves (SS:SP = 0:0, so three words below
+/// 64 KiB); one that comes later, before the entry has loaded an IDT, is a triple fault. No code of park's can be there
+/// first. The caller:
+///
+/// * sends no NMI to such a CPU: no operation here does, but an NMI to all (a backtrace, a crash stop) reaches it too;
+/// * has the real-mode vector 2 (four bytes at physical 8h) point to an IRET while it starts CPUs;
+/// * loads GDT and IDT first of all in the entry.
 ///
 /// # Errors
 /// * [`ErrorKind::Uncertain`]: no sign of the CPU by the deadline. It may still come; to
