@@ -72,6 +72,11 @@ pub(crate) fn small_machine(least: usize) -> impl Strategy<Value = Drawn> {
     machine_of(least..=5)
 }
 
+/// Machines of one CPU to park and one to wake it.
+pub(crate) fn pair() -> impl Strategy<Value = Drawn> {
+    machine_of(Just(2))
+}
+
 fn machine_of(cpus: impl Strategy<Value = usize>) -> impl Strategy<Value = Drawn> {
     let ids = prop_oneof![
         Just((0u32, 1u32, false)),
@@ -134,14 +139,26 @@ impl Thrown {
 
 /// Events, each after so many steps. INIT is rarer: most of what follows it is over.
 pub(crate) fn script(steps: u64, most: usize) -> impl Strategy<Value = Vec<(u64, Thrown)>> {
-    let thrown = prop_oneof![
+    vec((0..steps, thrown(1)), 0..=most)
+}
+
+/// Events of which many come right after another, into its handler; INIT is no rarer than others.
+pub(crate) fn dense_script(steps: u64, most: usize) -> impl Strategy<Value = Vec<(u64, Thrown)>> {
+    let after = prop_oneof![0..BURST_STEPS, 0..steps];
+    vec((after, thrown(3)), 0..=most)
+}
+
+/// Steps in which an event's handler still runs.
+const BURST_STEPS: u64 = 8;
+
+fn thrown(init_weight: u32) -> impl Strategy<Value = Thrown> {
+    prop_oneof![
         4 => Just(Thrown::Nmi),
         3 => Just(Thrown::Smi),
         3 => Just(Thrown::Mc),
         2 => Just(Thrown::Intr),
         2 => Just(Thrown::FalseWake),
-        1 => Just(Thrown::Init),
+        init_weight => Just(Thrown::Init),
         1 => Just(Thrown::Sipi),
-    ];
-    vec((0..steps, thrown), 0..=most)
+    ]
 }

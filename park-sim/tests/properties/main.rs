@@ -6,6 +6,7 @@ mod holds;
 mod leases;
 mod old_entries;
 mod player;
+mod reach;
 mod rings;
 mod stays;
 #[path = "../support/mod.rs"]
@@ -27,12 +28,21 @@ where
     S: Strategy,
     S::Value: Debug,
 {
+    check_cases(name, seed, CASES, strategy, property);
+}
+
+/// As [`check`], with another number of cases.
+fn check_cases<S>(name: &str, seed: u8, cases: u32, strategy: &S, property: impl Fn(&S::Value) -> Result<(), String>)
+where
+    S: Strategy,
+    S::Value: Debug,
+{
     let started = Instant::now();
-    let config = Config { cases: CASES, max_shrink_iters: SHRINKS, failure_persistence: None, ..Config::default() };
+    let config = Config { cases, max_shrink_iters: SHRINKS, failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     let result =
         TestRunner::new_with_rng(config, rng).run(strategy, |value| property(&value).map_err(TestCaseError::fail));
-    println!("{name}: {CASES} cases, {:.1} s", started.elapsed().as_secs_f64());
+    println!("{name}: {cases} cases, {:.1} s", started.elapsed().as_secs_f64());
     match result {
         Ok(()) => {}
         Err(TestError::Fail(reason, value)) => panic!("{name}: {reason}\n{value:?}"),

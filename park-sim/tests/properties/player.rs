@@ -6,7 +6,7 @@ use crate::support;
 use park_core::lot::{Doorbell, Phase, Stage, bay};
 use park_core::op::{AwaitArrival, Bay, Operation, Reply, Step};
 use park_core::{Clock, Error, IpiSender, LotMemory, Mechanism};
-use park_sim::machine::knobs::{McGif0, SmmRendezvous};
+use park_sim::machine::knobs::{McGif0, NmiBlockAcrossSmm, SmmRendezvous};
 use park_sim::machine::{Activity, Event, Gpr, HostReg, ResetCause};
 use park_sim::platform::OnCpu;
 use park_sim::world::{DEFAULT_LOT, ParkRequest, World, WorldError};
@@ -103,14 +103,22 @@ impl<'a> Player<'a> {
         ParkRequest::new(cpu, mechanism, orders.wait_flags, orders.mwait_hint, orders.steps())
     }
 
-    /// Parks a CPU from its kernel's idle loop, and awaits it.
-    pub(crate) fn park(&mut self, cpu: usize, wanted: Mechanism) -> Result<Bay, Stopped> {
+    /// Lets a CPU begin to go, from its kernel's idle loop.
+    pub(crate) fn begin(&mut self, cpu: usize, wanted: Mechanism) -> Result<Bay, Stopped> {
         let request = self.request(cpu, wanted);
         let boss = self.boss;
         let bay = self.with(|world| world.reserve(boss, &request))?;
         self.known[cpu].bay = Some(bay);
         self.known[cpu].mechanism = Some(request.mechanism);
+        // No kernel's code begins on a CPU that is in SMM.
+        self.leave_smm()?;
         self.with(|world| world.begin_arrival(cpu, bay, request.steps))?;
+        Ok(bay)
+    }
+
+    /// Parks a CPU from its kernel's idle loop, and awaits it.
+    pub(crate) fn park(&mut self, cpu: usize, wanted: Mechanism) -> Result<Bay, Stopped> {
+        let bay = self.begin(cpu, wanted)?;
         let deadline = self.world.timing().deadline;
         self.drive(AwaitArrival::new(bay, deadline))?.map_err(|error| error.to_string())?;
         Ok(bay)
@@ -155,7 +163,12 @@ impl<'a> Player<'a> {
                     self.wait(until)?;
                     Reply::Waited
                 }
-                step => perform(&mut platform, &step),
+                step => {
+                    let reply = perform(&mut platform, &step);
+                    let state = self.state(self.target);
+                    self.coverage.rung(state, &mut self.world.machine);
+                    reply
+                }
             };
         }
         Ok(None)
@@ -187,6 +200,7 @@ impl<'a> Player<'a> {
                 // A machine that was reset does not run: check() says whether that was declared.
                 if self.world.machine.was_reset().is_some() { Ok(0) } else { Err(wrong) }
             })?;
+            self.coverage.step(&mut self.world.machine);
             self.check()?;
         }
         Ok(taken)
@@ -279,9 +293,10 @@ impl<'a> Player<'a> {
             Thrown::Init if target == self.bsp => return,
             Thrown::Init => self.known[target].init = true,
             Thrown::Mc if !self.may_machine_check() => return,
+            Thrown::Nmi | Thrown::Smi if self.may_nest_in_kernel(target) => return,
             _ => {}
         }
-        self.coverage.reached(thrown, state, &self.world.machine.knobs);
+        self.coverage.throw(thrown, state, &mut self.world.machine);
         let meets = self.world.machine.knobs.get::<SmmRendezvous>() != SmmRendezvous::None;
         let event = if thrown == Thrown::Smi && meets {
             // Where SMI handlers meet, the chipset sends the SMI to all.
@@ -292,10 +307,24 @@ impl<'a> Player<'a> {
         self.world.machine.inject(event);
     }
 
+    /// Whether an NMI could come into the simulated kernel's own NMI handler, which has one stack: SMM in between has
+    /// taken the blocking away. What the lot's handler does then is another matter, and park's.
+    fn may_nest_in_kernel(&self, cpu: usize) -> bool {
+        let machine = &self.world.machine;
+        let state = machine.cpu(cpu);
+        let in_kernel = self.kernel_handlers().contains(&state.rip) || state.in_smm() || state.smi_held();
+        let in_lot = self.stage(cpu) == Some(Stage::Waiting);
+        machine.knobs.get::<NmiBlockAcrossSmm>() == NmiBlockAcrossSmm::Lost && in_kernel && !in_lot
+    }
+
+    /// Where the simulated kernel's handlers lie.
+    fn kernel_handlers(&self) -> core::ops::Range<u64> {
+        self.world.kernel.code.landed + 1..self.world.kernel.owner_text()
+    }
+
     /// Whether a machine check is park's business now; notes which CPUs it is a declared shutdown for.
     fn may_machine_check(&mut self) -> bool {
-        let code = self.world.kernel.code;
-        let handlers = code.landed + 1..self.world.kernel.owner_text();
+        let handlers = self.kernel_handlers();
         let shuts = self.world.machine.knobs.get::<McGif0>() == McGif0::Shutdown;
         let mut doomed = Vec::new();
         for cpu in 0..self.known.len() {
