@@ -3,10 +3,10 @@
 
 mod support;
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use park_core::lot::PagingLevels;
 use park_sim::faults::{Case, End, Leg, Plant, Report, Sweep, Throw, WayIn};
 use park_sim::machine::{Knob, KnobSet, Vendor};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The paging depths: each journey is made in both.
