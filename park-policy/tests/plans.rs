@@ -29,6 +29,9 @@ fn siblings_come_first_then_other_packages_and_the_bootstrap_processor_last() {
     assert_eq!(ids(made.placements), [1, 3, 7, 2, 4, 6, 0]);
     assert!(made.placements.iter().enumerate().all(|(place, one)| one.order as usize == place));
     assert_eq!(made.spared, None);
+    // And the other way round: the package in which somebody goes on comes last.
+    let made = plan(&cpus, &Which::AllBut(ApicId(1)), &Requirements::NONE, &mut out).expect("a plan");
+    assert_eq!(ids(made.placements), [5, 7, 3, 4, 6, 2, 0]);
 }
 
 #[test]
@@ -154,8 +157,9 @@ fn the_bootstrap_processor_parks_by_hlt_or_mwait_and_is_warned_about() {
         assert_eq!(one.obstacle, Some(expected));
         assert!(one.missing.is_empty() && !one.fits());
     }
-    // No warning where the claims don't reset.
-    let tame = all_claims(Response::Unnoticed);
+    // No warning where the claims don't reset, or not this CPU.
+    let mut tame = all_claims(Response::Unnoticed);
+    tame.extend(Mechanism::ALL.map(|mechanism| claim(mechanism, Event::Init, Condition::Ap, Response::Reset)));
     let kind = CpuKind::new(&tame, ALL_OFFERS);
     let cpus = machine(&kind, 1, 2, 1);
     let made = plan(&cpus, &which, &anything, &mut storage).expect("a plan");
@@ -285,5 +289,69 @@ fn a_policy_of_ones_own_is_told_apart_and_held_to_the_rules() {
     assert!(made.placements.iter().all(|one| (one.mechanism, one.reason) == (Mechanism::Clgi, Reason::OwnPolicy)));
     for wrong in [Some(Mechanism::WaitForSipi), None] {
         assert_eq!(plan_by(&cpus, &Chooses(wrong), &mut storage), Err(PlanError::BadPolicy(ApicId(1))));
+    }
+}
+
+#[test]
+fn each_cpu_is_asked_for_its_own_requirements() {
+    struct ByLoad;
+    impl Policy for ByLoad {
+        fn parks(&self, index: usize, _cpu: &CpuView<'_>) -> bool {
+            index > 0
+        }
+        fn requirements(&self, cpu: &CpuView<'_>) -> Requirements {
+            if cpu.load_percent > 50 { Requirements::NONE.without(Mechanism::Mwait) } else { Requirements::NONE }
+        }
+    }
+    let claims = all_claims(Response::Unnoticed);
+    let kind = CpuKind::new(&claims, ALL_OFFERS);
+    let mut cpus = machine(&kind, 1, 9, 1);
+    for cpu in cpus.iter_mut().step_by(2) {
+        cpu.load_percent = 90;
+    }
+    let mut storage = out(9);
+    let made = plan_by(&cpus, &ByLoad, &mut storage).expect("a plan");
+    for one in made.placements {
+        let expected = if one.apic_id.0 % 2 == 0 { Mechanism::Hlt } else { Mechanism::Mwait };
+        assert_eq!(one.mechanism, expected, "{}", one.apic_id);
+    }
+}
+
+#[test]
+fn a_policy_that_changes_its_mind_gets_no_plan() {
+    /// Parks CPUs 1 and 2, and from the given look on CPU 1 alone, or CPU 3 too.
+    struct Fickle {
+        looks: core::cell::Cell<usize>,
+        from: usize,
+        then: &'static [u32],
+    }
+    impl Policy for Fickle {
+        fn parks(&self, index: usize, _cpu: &CpuView<'_>) -> bool {
+            let look = self.looks.replace(self.looks.get() + 1);
+            let parked: &[u32] = if look < self.from { &[1, 2] } else { self.then };
+            parked.contains(&(index as u32))
+        }
+        fn requirements(&self, _cpu: &CpuView<'_>) -> Requirements {
+            Requirements::NONE
+        }
+    }
+    let claims = all_claims(Response::Unnoticed);
+    let kind = CpuKind::new(&claims, ALL_OFFERS);
+    let cpus = machine(&kind, 1, 4, 1);
+    for then in [&[1][..], &[1, 2, 3]] {
+        let mut seen = (0, 0);
+        for from in 0..20 {
+            let mut storage = out(4);
+            match plan_by(&cpus, &Fickle { looks: core::cell::Cell::new(0), from, then }, &mut storage) {
+                // Whatever is planned, is planned wholly.
+                Ok(plan) => {
+                    assert!(ids(plan.placements) == [1, 2] || ids(plan.placements) == then, "{from}");
+                    seen.0 += 1;
+                }
+                Err(PlanError::BadPolicy(_)) => seen.1 += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(seen.0 > 0 && seen.1 > 0, "{seen:?}");
     }
 }
