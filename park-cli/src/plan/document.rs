@@ -148,6 +148,8 @@ pub fn plan_machine(machine: &Machine, request: &PlanRequest) -> Result<PlanDocu
     let which = situation.which(on).unwrap_or(Which::Marked(&marks));
     let mut out = vec![Placement::EMPTY; cpus.len()];
     let made = plan(&cpus, &which, requirements, &mut out);
+    let unknown = machine.detected();
+    notes.extend(unknown.unknown().iter().map(|what| format!("not known of this CPU: {what}")));
 
     let mut document = PlanDocument {
         schema: "park.plan/1",
