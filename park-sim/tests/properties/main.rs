@@ -3,6 +3,7 @@
 mod coverage;
 mod draw;
 mod holds;
+mod known;
 mod leases;
 mod old_entries;
 mod player;

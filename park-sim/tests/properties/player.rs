@@ -14,6 +14,8 @@ use park_x86::features::Features;
 use park_x86::registers::msr;
 use std::collections::VecDeque;
 
+pub(crate) use super::known::{Known, Stopped};
+
 /// Steps that others take between two accesses of an operation, at most.
 const PAUSE_STEPS: u64 = 8;
 /// Steps that others take while an operation waits.
@@ -25,44 +27,6 @@ const SMM_PATIENCE_STEPS: u64 = 100_000;
 /// Steps in which a CPU comes to rest, and more for each CPU that takes steps beside it.
 const SETTLE_STEPS: u64 = 600;
 const SETTLE_STEPS_PER_CPU: u64 = 60;
-
-/// Why a play is over before its end, as declared: nothing more can be asked of the machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Over;
-
-/// How an operation of a play can end without a result.
-#[derive(Debug)]
-pub(crate) enum Stopped {
-    /// As declared.
-    Over,
-    /// Something is wrong.
-    Wrong(String),
-}
-
-impl From<Over> for Stopped {
-    fn from(_: Over) -> Self {
-        Self::Over
-    }
-}
-
-impl From<String> for Stopped {
-    fn from(wrong: String) -> Self {
-        Self::Wrong(wrong)
-    }
-}
-
-/// What is known of a CPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Known {
-    pub(crate) bay: Option<Bay>,
-    pub(crate) mechanism: Option<Mechanism>,
-    /// An INIT was thrown at it: it is taken, at once or once it is woken.
-    pub(crate) init: bool,
-    /// A machine check was thrown that is a declared shutdown there.
-    pub(crate) doomed: bool,
-    /// Landings in the current kernel that were no wakes: it was fetched by INIT and STARTUP.
-    pub(crate) fetched: u64,
-}
 
 /// A world, what was thrown at it, and what is to come.
 #[derive(Debug)]
