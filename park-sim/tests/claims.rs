@@ -4,9 +4,10 @@
 
 mod common;
 
+use park_core::lot::PagingLevels;
 use park_core::{Claim, Response};
-use park_sim::compare::Table;
-use park_sim::machine::Vendor;
+use park_sim::compare::{Table, Verdict};
+use park_sim::machine::{MachineConfig, Vendor};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -56,6 +57,51 @@ fn intel_claims_are_what_is_measured() {
 #[test]
 fn amd_claims_are_what_is_measured() {
     every_claim_is_measured(Vendor::Amd);
+}
+
+/// With x2APIC ids that xAPIC mode does not have, and a level of paging more, everything claimed holds as well.
+fn every_claim_holds_elsewhere(mut config: MachineConfig) {
+    config.x2apic = true;
+    for (cpu, apic_id) in config.cpus.iter_mut().zip([0, 300, 301]) {
+        cpu.apic_id = apic_id;
+    }
+    // LA57: CPUID 7.0 ECX bit 16 (Intel SDM vol. 2A, CPUID).
+    config.cpuid = config.cpuid.with(7, 0, |regs| regs.ecx |= 1 << 16);
+    let vendor = config.vendor;
+    let table = Table::measure_in(&config, PagingLevels::Five, &common::orders).expect("every mechanism parks");
+    // Cells, not rows: knobs about the xAPIC's registers are not consulted.
+    assert_eq!(table.summary().len(), self::table(vendor).summary().len(), "a cell was not measured");
+    let mismatches = table.compare(common::claims(vendor));
+    for mismatch in &mismatches {
+        println!("{mismatch}");
+    }
+    assert!(mismatches.is_empty(), "{} disagreements, the first: {}", mismatches.len(), mismatches[0]);
+}
+
+#[test]
+fn intel_claims_hold_with_x2apic_and_five_levels() {
+    every_claim_holds_elsewhere(MachineConfig::intel(3));
+}
+
+#[test]
+fn amd_claims_hold_with_x2apic_and_five_levels() {
+    every_claim_holds_elsewhere(MachineConfig::amd(3));
+}
+
+/// No measurement agrees with claims that say something else, be it between kind and unkind.
+#[test]
+fn every_measurement_disagrees_with_other_claims() {
+    for vendor in [Vendor::Intel, Vendor::Amd] {
+        for row in table(vendor).rows() {
+            let other = |claim: &Claim| {
+                let is_measured = *row.verdict() == Verdict::Response(Response::Reset);
+                let response = if is_measured { Response::Hangs } else { Response::Reset };
+                Claim { response, ..*claim }
+            };
+            let others: Vec<Claim> = common::claims(vendor).iter().map(other).collect();
+            assert!(row.disagreement(&others).is_some(), "{row}: {} agrees with anything", row.verdict());
+        }
+    }
 }
 
 /// Each claim with each other response: the comparison fails, and names the cell.

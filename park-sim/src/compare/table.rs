@@ -3,9 +3,11 @@
 use super::knobs::{Kindness, kindness, valuations};
 use super::observe::Verdict;
 use super::parked::{Measured, OrdersOf, Parked};
-use crate::machine::{Knob, KnobSet, Knobs, RuleSet, Vendor};
+use crate::machine::knobs::McBroadcastAmd;
+use crate::machine::{Knob, KnobSet, Knobs, MachineConfig, RuleSet, Vendor};
 use crate::world::WorldError;
 use core::fmt;
+use park_core::lot::PagingLevels;
 use park_core::op::Processor;
 use park_core::{Claim, Condition, Event, Mechanism, Response};
 
@@ -124,10 +126,27 @@ impl Table {
         processor: Processor,
         orders: OrdersOf<'_>,
     ) -> Result<Self, WorldError> {
+        Self::measure_parked(Parked::park(vendor, mechanism, processor, RuleSet::ALL, orders)?, processor)
+    }
+
+    /// As [`measure`](Self::measure), on machines made from `config`: see [`Parked::park_in`].
+    ///
+    /// # Errors
+    /// As [`measure`](Self::measure).
+    pub fn measure_in(config: &MachineConfig, levels: PagingLevels, orders: OrdersOf<'_>) -> Result<Self, WorldError> {
         let mut table = Self::default();
-        if let Some(parked) = Parked::park(vendor, mechanism, processor, RuleSet::ALL, orders)? {
+        for (mechanism, processor) in Self::parts() {
+            let parked = Parked::park_in(config.clone(), levels, mechanism, processor, orders)?;
+            table.append(Self::measure_parked(parked, processor)?);
+        }
+        Ok(table)
+    }
+
+    fn measure_parked(parked: Option<Parked>, processor: Processor) -> Result<Self, WorldError> {
+        let mut table = Self::default();
+        if let Some(parked) = parked {
             for event in Event::ALL {
-                table.measure_cell(&parked, Cell { mechanism, event, processor })?;
+                table.measure_cell(&parked, Cell { mechanism: parked.mechanism, event, processor })?;
             }
         }
         Ok(table)
@@ -256,12 +275,26 @@ impl Row {
     /// What is wrong here if `claims` are what holds; `None` if they agree with the measurement.
     #[must_use]
     pub fn disagreement(&self, claims: &[Claim]) -> Option<Mismatch> {
-        let of_cell: Vec<&Claim> = claims
-            .iter()
-            .filter(|claim| claim.mechanism == self.cell.mechanism && claim.event == self.cell.event)
-            .filter(|claim| of_processor(claim.condition, self.cell.processor))
-            .collect();
-        self.judge(&of_cell)
+        let of = |event| -> Vec<&Claim> {
+            let of_event = |claim: &&Claim| claim.mechanism == self.cell.mechanism && claim.event == event;
+            let of_cell = |claim: &&Claim| of_event(claim) && of_processor(claim.condition, self.cell.processor);
+            claims.iter().filter(of_cell).collect()
+        };
+        self.judge(&of(self.cell.event), &of(Event::McLocal))
+    }
+
+    /// What is claimed of a machine that is partly kind and partly unkind: what either claim on the cell says, and no
+    /// more. A machine check that does reach every CPU is one on each: what the claims on a local one say.
+    fn between(&self, claims: &[&Claim], of_local: &[&Claim]) -> Vec<Response> {
+        let is_broadcast = self.cell.event == Event::McBroadcast
+            && self.consulted.contains(Knob::McBroadcastAmd)
+            && self.knobs.get::<McBroadcastAmd>() == McBroadcastAmd::All;
+        if !is_broadcast {
+            return claims.iter().map(|claim| claim.response).collect();
+        }
+        let local = Self { cell: Cell { event: Event::McLocal, ..self.cell }, ..self.clone() };
+        let decided = of_local.iter().find(|claim| local.decides(claim.condition));
+        decided.map_or_else(|| of_local.iter().map(|claim| claim.response).collect(), |claim| vec![claim.response])
     }
 
     /// Whether a claim under `condition` must hold here.
@@ -275,8 +308,8 @@ impl Row {
         }
     }
 
-    /// What is wrong here, by the claims on this row's cell.
-    fn judge(&self, claims: &[&Claim]) -> Option<Mismatch> {
+    /// What is wrong here, by the claims on this row's cell; `of_local` are those on a local machine check.
+    fn judge(&self, claims: &[&Claim], of_local: &[&Claim]) -> Option<Mismatch> {
         let measured_on = self.to_string();
         let Some(any) = claims.first() else {
             let Cell { mechanism, event, .. } = self.cell;
@@ -293,10 +326,7 @@ impl Row {
                 matches!(claim.response, Response::Unnoticed | Response::Laps)
             }
             (Some(claim), Verdict::Response(response)) => claim.response == *response,
-            // Partly unkind: one of the two claims, or something between them that leaves the CPU parked.
-            (None, Verdict::Response(response)) => {
-                response.stays_parked() || claims.iter().any(|claim| claim.response == *response)
-            }
+            (None, Verdict::Response(response)) => self.between(claims, of_local).contains(response),
             (_, Verdict::Lost(_)) => false,
         };
         if right {
