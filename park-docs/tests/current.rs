@@ -8,3 +8,11 @@ fn pages_are_current() {
         assert!(found == page.text, "docs/{} is stale: run `cargo run -p park-docs`", page.name);
     }
 }
+
+#[test]
+fn the_table_in_the_readme_is_current() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    let current = park_docs::readme(&found).expect("the lines between which the table stands");
+    assert!(found == current, "README.md is stale: run `cargo run -p park-docs`");
+}
