@@ -37,8 +37,3 @@ pub use park_intel as intel;
 #[cfg(feature = "policy")]
 pub use park_policy as policy;
 pub use park_x86 as x86;
-
-/// The README's example is compiled and run.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

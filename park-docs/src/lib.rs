@@ -61,3 +61,8 @@ fn head(cells: &[&str]) -> String {
     lines.push('\n');
     lines
 }
+
+/// The README's example is compiled and run: here, since no package that is published may reach outside itself.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
