@@ -5,6 +5,7 @@ mod group;
 mod image;
 mod msrv;
 mod none;
+mod package;
 mod qemu;
 mod setup;
 mod stage;

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::{image, msrv, none, qemu, setup, tools};
+use crate::{image, msrv, none, package, qemu, setup, tools};
 
 /// The whole test takes no longer, from nothing built, on two cores.
 const TOTAL_LIMIT: Duration = minutes(40);
@@ -108,7 +108,7 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
@@ -120,6 +120,7 @@ const STAGES: [Stage; 12] = [
     Stage::new("qemu-skeleton", Needs::Image, qemu::LIMIT, qemu::skeleton),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),
     Stage::new("msrv", Needs::Debian, minutes(10), msrv::check),
+    Stage::new("package", Needs::Rust, minutes(10), package::check),
     Stage::new("test", Needs::Rust, minutes(30), tools::test),
 ];
 
