@@ -116,6 +116,20 @@ fn a_crash_elsewhere_parks_the_bootstrap_processor_last_and_warns() {
 }
 
 #[test]
+fn consolidate_leaves_one_cpu_awake_in_every_package() {
+    let of = |shape: &str, load: &str| {
+        let (exit, plan) = json(&format!("--situation consolidate --topology {shape} {load}"));
+        assert_eq!(exit, 0);
+        plan["goes_on"].clone()
+    };
+    assert_eq!(of("1x4x1", "--load 0,10,0,0"), serde_json::json!([0, 1]));
+    assert_eq!(of("2x4x1", "--load 0,0,0,0,0,0,7,0"), serde_json::json!([0, 6]));
+    assert_eq!(of("2x4x1", "--load 9,1,1,1,0,0,0,0"), serde_json::json!([0, 1, 2, 3, 4]));
+    // Nobody said: all idle.
+    assert_eq!(of("2x4x1", ""), serde_json::json!([0, 4]));
+}
+
+#[test]
 fn a_stranger_can_read_it() {
     let (exit, words) = text("--situation kexec --topology 2x8x2 --vendor intel");
     assert_eq!(exit, 0);

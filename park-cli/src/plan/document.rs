@@ -136,6 +136,9 @@ pub fn plan_machine(machine: &Machine, request: &PlanRequest) -> Result<PlanDocu
     if situation != Situation::Consolidate && !request.loads_percent.is_empty() {
         notes.push(format!("loads matter to consolidate alone, and {situation} does not look at them"));
     }
+    if situation == Situation::Consolidate {
+        notes.push(super::consolidate::NOTE.to_owned());
+    }
     if situation == Situation::Consolidate && request.loads_percent.is_empty() {
         notes.push("nobody said how busy the CPUs are (--load): all are taken to be idle".to_owned());
     }
