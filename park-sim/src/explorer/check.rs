@@ -35,12 +35,17 @@ impl Engine<'_> {
         }
         let mover = match action {
             // An event is taken in the same move, if it can be.
-            Action::Cpu | Action::Event(_) => Mover::Cpu,
+            Action::Cpu | Action::Event(_) | Action::Raise(_) => Mover::Cpu,
             Action::Drain(cpu) if usize::from(cpu) == PARKED => Mover::Cpu,
             _ => Mover::Other,
         };
         self.check_doorbell(next, mover, before)?;
         self.check_stage(next, before)?;
+        // What makes knob `blocked-nmi-mwait` moot.
+        let cpu = self.scene.machine.cpu(PARKED);
+        if cpu.nmi_blocked && cpu.activity.is_mwait_family() && next.memory.end == End::None {
+            return Err(Violation::WaitsBlocked);
+        }
         if matches!(action, Action::Cpu | Action::Event(_)) {
             self.check_entry(next, before)?;
         }
@@ -75,7 +80,7 @@ impl Engine<'_> {
             return Err(Violation::Doorbell { by_cpu, before: old.0, after: new.0 });
         }
         if new.phase() == Some(Phase::Claimed) {
-            if next.memory.sealed && old.generation() == self.scene.lease.generation() {
+            if old.generation().raw() < next.memory.sealed {
                 return Err(Violation::ClaimAfterTakeOver);
             }
             if self.config.mechanism == Mechanism::Clgi && self.scene.machine.cpu(PARKED).init_held() {
@@ -113,6 +118,7 @@ impl Engine<'_> {
             Faults::Never => false,
             Faults::ByMachineCheck => vector == MACHINE_CHECK,
             Faults::ByBadEntry => claimed == BAD_ENTRY,
+            Faults::ByException => self.config.exceptions.contains(&vector),
         };
         if right { Ok(()) } else { Err(Violation::Faulted { vector, rip: self.word(bay::FAULT_RIP) }) }
     }
@@ -182,7 +188,7 @@ impl Engine<'_> {
         };
         let error = match &ended.result {
             Ok(Yield::TakeOver(taken)) => {
-                next.memory.sealed = true;
+                next.memory.sealed = taken.lease.generation().raw();
                 return self.check_take_over(next, taken.took_old_entry);
             }
             Ok(_) if entry != NO_ENTRY && next.memory.claimed != entry => return Err(Violation::WokenWithoutClaim),

@@ -59,6 +59,28 @@ pub enum Mortality {
     Lives,
     /// Before and after each of its accesses; its stores drain before the new holder begins.
     MayDie,
+    /// It may, and so may the new one, whom a third follows: [`Config::third`].
+    BothMayDie,
+    /// The old one does not; the new one may, and a third follows.
+    NewMayDie,
+}
+
+/// What becomes of a path whose CPU an INIT took, or that shut down where the architecture says so.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Afterwards {
+    /// Nothing more happens at the CPU.
+    PathEnds,
+    /// Events still arrive there.
+    GoesOn,
+}
+
+/// The lines that MONITOR watches.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MonitorLine {
+    /// As the vendor's CPUs have them.
+    Usual,
+    /// The smallest has 8 bytes, the doorbell's, so that the entry lies near it.
+    Doorbell,
 }
 
 /// Whether the parked CPU's local APIC is enabled by software.
@@ -79,6 +101,8 @@ pub enum Faults {
     ByMachineCheck,
     /// After taking an entry that no CPU can take.
     ByBadEntry,
+    /// After one of [`Config::exceptions`].
+    ByException,
 }
 
 /// Units of a holder's clock between two kicks.
@@ -109,7 +133,9 @@ pub struct Config {
     pub old: &'static [Do],
     /// What the new lease holder does.
     pub new: &'static [Do],
-    /// Whether the old holder may die.
+    /// What a third does, if the new one dies; on the same CPU.
+    pub third: &'static [Do],
+    /// Which holders may die.
     pub mortality: Mortality,
     /// When time passes.
     pub time: Time,
@@ -117,6 +143,15 @@ pub struct Config {
     pub events: &'static [EventKind],
     /// How many events may come on one path.
     pub event_budget: u8,
+    /// Exceptions that any instruction in the lot may raise, as events do: a fault of the hardware, or of code that
+    /// nobody has thought of.
+    pub exceptions: &'static [u8],
+    /// Whether a device may write the monitored line, as it is, as an event.
+    pub device_writes: u8,
+    /// What follows INIT and shutdown.
+    pub afterwards: Afterwards,
+    /// What MONITOR watches.
+    pub monitor_line: MonitorLine,
     /// The local APIC of the parked CPU.
     pub apic: ApicState,
     /// Machine checks in a row that the bay has on record at the start.
@@ -148,10 +183,15 @@ impl Config {
             steps: Vec::new(),
             old: &[Do::Wake(0)],
             new: &[],
+            third: &[],
             mortality: Mortality::Lives,
             time: Time::Patient,
             events: &[],
             event_budget: 0,
+            exceptions: &[],
+            device_writes: 0,
+            afterwards: Afterwards::PathEnds,
+            monitor_line: MonitorLine::Usual,
             apic: ApicState::On,
             mc_row: 0,
             faults: Faults::Never,

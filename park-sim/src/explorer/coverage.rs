@@ -66,6 +66,11 @@ impl Coverage {
         }
     }
 
+    /// Whether an instruction of the bay code begins at `rip`.
+    pub(crate) fn has(&self, rip: u64) -> bool {
+        self.mark(rip) & STARTS != 0
+    }
+
     /// Whether the instruction at `rip` is the bay code's jump to an entry.
     pub(crate) fn jumps(&self, rip: u64) -> bool {
         self.mark(rip) & JUMPS != 0

@@ -1,6 +1,6 @@
 //! From one state to the next: which moves there are, and what each does.
 
-use super::config::{Config, Do, Mortality, Time};
+use super::config::{Afterwards, Config, Do, Mortality, Time};
 use super::coverage::Coverage;
 use super::key::{Keys, OTHERS};
 use super::scene::{PARKED, Scene};
@@ -8,7 +8,7 @@ use super::state::{Action, BAD_ENTRY, Chosen, End, Interner, Memory, NO_ENTRY, V
 use super::violation::Violation;
 use super::waker::{Holder, Waker};
 use crate::machine::cpu::Latches;
-use crate::machine::{Delivered, Event, EventKind, Evict, Knob, KnobSet, Outcome, PhysRange};
+use crate::machine::{Activity, Delivered, Event, EventKind, Evict, Knob, KnobSet, Outcome, PhysRange};
 use crate::platform::OnCpu;
 use park_core::lot::{Doorbell, Phase, Stage, bay, header};
 use park_core::op::{Reply, Step};
@@ -59,7 +59,7 @@ impl<'c> Engine<'c> {
         }
         let header = scene.lot.header();
         let lot = PhysRange::new(header.self_phys.0, header.total_len);
-        let keys = Keys::new(&scene);
+        let keys = Keys::new(config, &scene);
         let coverage = Coverage::of(&scene);
         let (wakers, chosen) = (Interner::new(), Interner::new());
         let mut all = KnobSet::empty();
@@ -75,22 +75,16 @@ impl<'c> Engine<'c> {
             landed: false,
             home,
             flushed: home,
-            sealed: false,
+            sealed: 0,
+            device_writes: config.device_writes,
             end: End::None,
         };
         let first = Holder::BOTH.map(|holder| {
-            let waker = Waker::new(holder, engine.script(holder), &engine.scene);
+            let waker = Waker::new(holder, config, &engine.scene);
             engine.wakers.number(waker)
         });
         let vars = Vars { wakers: first, knobs: engine.chosen.number(knobs), memory };
         (engine, vars)
-    }
-
-    pub(crate) const fn script(&self, holder: Holder) -> &'static [Do] {
-        match holder {
-            Holder::Old => self.config.old,
-            Holder::New => self.config.new,
-        }
     }
 
     /// A word of the bay, as memory has it.
@@ -102,6 +96,7 @@ impl<'c> Engine<'c> {
         let fits = self.scene.machine.unpack_one(PARKED, &OTHERS, &self.scene.regions, image);
         debug_assert!(fits, "an image that this engine packed");
         self.scene.machine.knobs = self.chosen.value(vars.knobs).values;
+        self.check_in();
     }
 
     pub(crate) fn image(&self, out: &mut Vec<u8>) {
@@ -122,7 +117,7 @@ impl<'c> Engine<'c> {
 
     /// Whether a step of the CPU does something; a knob that decides it counts as yes.
     fn cpu_moves(&mut self, vars: &Vars) -> bool {
-        if vars.memory.end != End::None {
+        if !self.goes_on(&vars.memory) {
             return false;
         }
         if vars.memory.landed && self.at_an_entry() && !self.scene.machine.event_pending(PARKED) {
@@ -172,10 +167,27 @@ impl<'c> Engine<'c> {
             self.evictions(out);
         }
         let rests = holders_rest && !drains && (!cpu_moves || self.polls());
-        if self.config.mortality == Mortality::MayDie && !self.wakers.value(vars.wakers[0]).dead {
-            out.push(Action::Die);
+        for holder in Holder::BOTH {
+            let waker = self.wakers.value(vars.wakers[holder as usize]);
+            let mortal = match holder {
+                Holder::Old => matches!(self.config.mortality, Mortality::MayDie | Mortality::BothMayDie),
+                Holder::New => {
+                    let may = matches!(self.config.mortality, Mortality::NewMayDie | Mortality::BothMayDie);
+                    may && waker.begun && waker.is_second()
+                }
+            };
+            if mortal && !waker.dead {
+                out.push(Action::Die(holder as u8));
+            }
         }
-        if vars.memory.budget > 0 && vars.memory.end == End::None {
+        let waits = self.scene.machine.cpu(PARKED).activity.is_mwait_family();
+        if vars.memory.device_writes > 0 && vars.memory.end == End::None && waits {
+            out.push(Action::DeviceWrite);
+        }
+        if vars.memory.budget > 0 && self.may_raise(vars) {
+            out.extend(self.config.exceptions.iter().map(|vector| Action::Raise(*vector)));
+        }
+        if vars.memory.budget > 0 && self.goes_on(&vars.memory) {
             let waits = self.scene.machine.cpu(PARKED).activity.is_mwait_family();
             let landed = vars.memory.landed;
             let possible = |kind: &&EventKind| match kind {
@@ -189,10 +201,27 @@ impl<'c> Engine<'c> {
         rests
     }
 
-    /// The CPU turns in its wait, with nothing to see.
+    /// Whether anything more can happen at the parked CPU.
+    fn goes_on(&self, memory: &Memory) -> bool {
+        match memory.end {
+            End::None => true,
+            End::Taken | End::Shutdown => self.config.afterwards == Afterwards::GoesOn,
+            End::Over => false,
+        }
+    }
+
+    /// Whether the parked CPU is about to execute an instruction of the bay code.
+    fn may_raise(&self, vars: &Vars) -> bool {
+        let cpu = self.scene.machine.cpu(PARKED);
+        let executes = cpu.activity == Activity::Running && !cpu.in_smm() && !self.scene.machine.event_pending(PARKED);
+        executes && vars.memory.end == End::None && !vars.memory.landed && self.coverage.has(cpu.rip)
+    }
+
+    /// The CPU turns in its wait, with nothing to see, or has stopped: where GIF = 0, a held event may end its HLT for ever.
     fn polls(&self) -> bool {
         let quiet = Doorbell(self.word(bay::DOORBELL)).phase() == Some(Phase::Quiet);
-        quiet && self.word(bay::STAGE) == Stage::Waiting as u64
+        let stage = self.word(bay::STAGE);
+        stage == Stage::Faulted as u64 || quiet && stage == Stage::Waiting as u64
     }
 
     fn holder_moves(&self, vars: &Vars, holder: Holder, clock: Clock, out: &mut Vec<Action>) -> bool {
@@ -203,7 +232,9 @@ impl<'c> Engine<'c> {
         if holder == Holder::New && !waker.begun {
             let old = self.wakers.value(vars.wakers[0]);
             let drained = !self.scene.machine.cpu(Holder::Old.cpu()).stores_waiting();
-            let may = match waker.current(self.config.new) {
+            let may = match waker.current(self.config) {
+                // A third begins once the new one is dead.
+                _ if !waker.is_second() => !self.scene.machine.cpu(Holder::New.cpu()).stores_waiting(),
                 Some(Do::Seize) => old.dead && drained,
                 _ => old.handed_over && drained,
             };
@@ -234,10 +265,20 @@ impl<'c> Engine<'c> {
                 next.wakers[at] = self.wakers.number(waker);
                 self.access(&mut next, number, Clock::MovesOn, before)?;
             }
-            Action::Die => {
-                let mut waker = self.wakers.value(vars.wakers[0]);
-                waker.dead = true;
-                next.wakers[0] = self.wakers.number(waker);
+            Action::Die(number) => {
+                let at = usize::from(number & 1);
+                let waker = self.wakers.value(vars.wakers[at]).dies(self.config, &self.scene);
+                next.wakers[at] = self.wakers.number(waker);
+            }
+            Action::DeviceWrite => {
+                next.memory.device_writes -= 1;
+                let phys = self.scene.bay_word(bay::DOORBELL);
+                let word = self.scene.machine.read_phys_u64(phys);
+                self.scene.machine.dma_write(phys, &word.to_le_bytes());
+            }
+            Action::Raise(vector) => {
+                next.memory.budget -= 1;
+                self.scene.machine.raise_exception(PARKED, vector);
             }
             Action::Evict(linear) => self.scene.machine.evict_tlb(PARKED, Evict::Page(linear)),
             Action::Event(kind) => {
@@ -255,7 +296,16 @@ impl<'c> Engine<'c> {
         self.drain_private();
         self.check(&mut next, action, before)?;
         self.forget(vars, &mut next);
-        if next.memory.end != End::None {
+        let cpu = self.scene.machine.cpu(PARKED);
+        let activity = if cpu.in_smm() { None } else { Some(cpu.activity) };
+        next.memory.end = match (vars.memory.end, next.memory.end, activity) {
+            (_, End::Shutdown, _) if self.scene.machine.was_reset().is_some() => End::Over,
+            (End::Taken, End::Shutdown, _) => End::Over,
+            // An NMI ends a shutdown where the vendor says so.
+            (End::Shutdown, End::Shutdown, Some(Activity::Running)) => End::None,
+            (_, end, _) => end,
+        };
+        if !self.goes_on(&next.memory) {
             next.knobs = self.chosen.number(self.closed);
         }
         Ok(next)
@@ -271,11 +321,20 @@ impl<'c> Engine<'c> {
         }
     }
 
+    /// An SMI comes to all CPUs at once where firmware makes them meet: the others, which execute host-modelled code, have
+    /// checked in by the time the parked CPU looks, and leave when it does.
+    fn check_in(&mut self) {
+        let cpu = self.scene.machine.cpu(PARKED);
+        let meets = cpu.latches.smi || cpu.in_smm();
+        self.scene.machine.check_in(&OTHERS, meets);
+    }
+
     /// What a broadcast left at CPUs that execute host-modelled code, and in the banks, which nothing reads.
     fn forget_elsewhere(&mut self) {
         for other in OTHERS {
             self.scene.machine.cpu_mut(other).latches = Latches::default();
         }
+        self.check_in();
         for bank in &mut self.scene.machine.cpu_mut(PARKED).msr.banks {
             *bank = Default::default();
         }
@@ -293,7 +352,7 @@ impl<'c> Engine<'c> {
                 // A machine check while the last one is handled (SDM vol. 3, "MCIP"), and one with GIF = 0 where the
                 // implementation can't hold it (APM vol. 2, table 15-10), are the architecture's own; one in SMM is the
                 // firmware's.
-                let declared = before.handles_mc || !before.gif || before.in_smm;
+                let declared = before.handles_mc || !before.gif || before.in_smm || next.memory.end == End::Taken;
                 if !declared {
                     return Err(Violation::Shutdown);
                 }
@@ -308,14 +367,13 @@ impl<'c> Engine<'c> {
     fn access(&mut self, next: &mut Vars, number: u8, clock: Clock, before: &Before) -> Result<(), Violation> {
         let at = usize::from(number & 1);
         let mut waker = self.wakers.value(next.wakers[at]);
-        let script = self.script(waker.holder);
         // A holder that looks again without its clock having moved does so at once.
         let mut looks = matches!(waker.next, Step::Wait { .. }) && clock == Clock::Stands;
         loop {
-            let command = waker.current(script);
+            let command = waker.current(self.config);
             let reply = self.carry_out(&waker);
             self.note_ring(next, command, before);
-            let ended = waker.reply(reply, script, &self.scene);
+            let ended = waker.reply(reply, self.config, &self.scene);
             if let Some(ended) = ended {
                 self.check_end(next, &waker, &ended)?;
             }
@@ -343,6 +401,8 @@ impl<'c> Engine<'c> {
     }
 
     fn carry_out(&mut self, waker: &Waker) -> Reply {
+        // A holder's own affair, which its next IPI does not meet: it comes after a wait.
+        self.scene.machine.cpu_mut(waker.holder.cpu()).apic.busy_polls = 0;
         let mut platform = OnCpu { machine: &mut self.scene.machine, cpu: waker.holder.cpu(), lot: self.lot };
         let reply = match waker.next {
             Step::Load { offset } => platform.load(offset).map(Reply::Value),

@@ -25,6 +25,7 @@
 //!
 //! The machine itself keeps all of it, so a counterexample is a path that really happens.
 
+use super::config::{Afterwards, Config};
 use super::hash::Hash128;
 use super::liveness::{Liveness, Returns, decode, formed};
 use super::scene::{NEW, OLD, PARKED, Scene};
@@ -75,10 +76,11 @@ pub(crate) struct Keys {
     current: HashMap<u128, u64>,
     buffer: Vec<u8>,
     regions_len: usize,
+    afterwards: Afterwards,
 }
 
 impl Keys {
-    pub(crate) fn new(scene: &Scene) -> Self {
+    pub(crate) fn new(config: &Config, scene: &Scene) -> Self {
         let regions_len = scene.regions.iter().map(|range| range.len as usize).sum();
         let labels = bay_labels();
         let own = labels.nmi_parked as usize..labels.exceptions as usize;
@@ -100,12 +102,14 @@ impl Keys {
             current: HashMap::new(),
             buffer: Vec::new(),
             regions_len,
+            afterwards: config.afterwards,
         }
     }
 
     /// The key of the scene's present state and `vars`.
     pub(crate) fn key(&mut self, scene: &mut Scene, vars: &Vars) -> u128 {
-        if vars.memory.end != End::None {
+        let ends = vars.memory.end != End::None && self.afterwards == Afterwards::PathEnds;
+        if ends || vars.memory.end == End::Over {
             return self.without_cpu(scene, vars);
         }
         let current = self.current(scene);

@@ -29,7 +29,9 @@ mod trace;
 mod violation;
 mod waker;
 
-pub use config::{ApicState, Config, DEADLINE_UNITS, Do, Faults, KICK_UNITS, Mortality, PINNED, Start, Time};
+pub use config::{
+    Afterwards, ApicState, Config, DEADLINE_UNITS, Do, Faults, KICK_UNITS, MonitorLine, Mortality, PINNED, Start, Time,
+};
 pub use coverage::Coverage;
 pub use scene::Plant;
 pub use table::{CodePart, EXCLUDED_CODE, EXCLUDED_KNOBS, Excluded, configurations};

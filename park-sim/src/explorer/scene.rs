@@ -1,8 +1,8 @@
 //! The stage of an exploration: a machine with two kernels, a lot and a parked CPU, as real code left it.
 
-use super::config::{ApicState, Config, Do, ENTRIES, Start};
+use super::config::{ApicState, Config, Do, ENTRIES, MonitorLine, Start};
 use super::state::{BAD_ENTRY, Memory, NO_ENTRY};
-use crate::machine::{Activity, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
+use crate::machine::{Activity, CpuidRegs, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
 use crate::world::{DEFAULT_LOT, FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
 use crate::world::{KERNEL_LEN, WorldError, allow};
 use park_core::lot::{Lot, Stage, bay, header};
@@ -40,6 +40,9 @@ const OWNER_STACK: u64 = 0x100;
 const WITNESS_LEN: u64 = 0x40;
 /// An address that is not canonical with either depth of paging.
 const BAD_RIP: u64 = 0x8000_0000_0000_0000;
+/// CPUID leaf whose EAX has the size of the smallest monitored line (Intel SDM vol. 2, "CPUID", leaf 05H).
+const MONITOR_LEAF: u32 = 5;
+const DOORBELL_LEN: u32 = 8;
 /// A root with a reserved bit: bit 52 is above every physical address width.
 const BAD_ROOT: u64 = 1 << 52;
 
@@ -204,6 +207,10 @@ fn machine_config(config: &Config) -> MachineConfig {
         Vendor::Intel => MachineConfig::intel(CPUS),
         Vendor::Amd => MachineConfig::amd(CPUS),
     };
+    if config.monitor_line == MonitorLine::Doorbell {
+        let line = machine.cpuid.get(MONITOR_LEAF, 0);
+        machine.cpuid.set(MONITOR_LEAF, 0, CpuidRegs { eax: DOORBELL_LEN, ..line });
+    }
     machine.store_buffer_depth = config.store_buffer_depth;
     machine.tlb = config.tlb;
     // The time-stamp counter stands still: bay code reads bits 63:32 only, an epoch of a second or two.
@@ -239,7 +246,7 @@ fn bytes_of(machine: &Machine, range: PhysRange) -> Vec<u8> {
 /// Whether a holder of this configuration rings with this entry.
 fn takes(config: &Config, number: u8) -> bool {
     let bad = number == 0;
-    config.old.iter().chain(config.new).any(|command| match command {
+    config.old.iter().chain(config.new).chain(config.third).any(|command| match command {
         Do::Wake(entry) => *entry == number,
         Do::WakeByBadRoot | Do::WakeToBadRip => bad,
         _ => false,

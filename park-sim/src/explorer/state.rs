@@ -12,6 +12,8 @@ pub(crate) enum End {
     Taken,
     /// It shut down where the manuals say so.
     Shutdown,
+    /// The machine was reset after that, or whoever sent the INIT lost it: nothing of park's is left.
+    Over,
 }
 
 /// No entry: of a ticket that is no wake, or where there is no ticket.
@@ -34,8 +36,10 @@ pub(crate) struct Memory {
     pub(crate) home: bool,
     /// The CPU has executed WBINVD on its way in.
     pub(crate) flushed: bool,
-    /// A later lease holder has taken over: no claim of an older generation may follow.
-    pub(crate) sealed: bool,
+    /// The generation of the last lease holder that has taken over, 0 before: no claim of an older one may follow.
+    pub(crate) sealed: u32,
+    /// How often a device may still write.
+    pub(crate) device_writes: u8,
     /// Whether the CPU still executes.
     pub(crate) end: End,
 }
@@ -66,8 +70,12 @@ pub(crate) enum Action {
     Access(u8),
     /// A holder's clock moves on while it waits, and it looks again.
     Tick(u8),
-    /// The old holder dies.
-    Die,
+    /// A holder dies.
+    Die(u8),
+    /// A device writes the doorbell's line as it is.
+    DeviceWrite,
+    /// The parked CPU's next instruction raises an exception with this vector.
+    Raise(u8),
     /// The parked CPU's translations of the page at this linear address vanish.
     Evict(u64),
     /// An event arrives at the parked CPU.

@@ -1,7 +1,7 @@
 //! The configurations that the tests explore, and what none of them can reach.
 
-use super::config::{ApicState, Config, Do, Faults, Mortality, Start, Time};
-use crate::machine::{EventKind, Knob, TlbMode, Vendor};
+use super::config::{Afterwards, ApicState, Config, Do, Faults, MonitorLine, Mortality, Start, Time};
+use crate::machine::{EventKind, Knob, Vendor};
 use park_core::Mechanism;
 use park_core::lot::{PagingLevels, WaitFlags};
 
@@ -83,10 +83,17 @@ const STORES_WAKE: &[(Knob, u8)] = &[
     (Knob::Gif0Monitor, 0),
 ];
 
+/// A vector that some device or CPU sends to a parked CPU: held, since IF = 0.
+const STRAY_VECTOR: u8 = 0x31;
+
+/// All vectors that a gate of the lot leads to the exception stubs.
+const EXCEPTIONS: &[u8] =
+    &[0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31];
+
 /// All configurations.
 #[must_use]
 pub fn configurations() -> Vec<Config> {
-    use EventKind::{FalseWake, Init, MachineCheck, MachineCheckFatal, Nmi, Smi};
+    use EventKind::{FalseWake, Fixed, Init, MachineCheck, MachineCheckFatal, Nmi, Smi};
     let hlt = |name| Config { apic: ApicState::SoftOff, ..Config::new(name, Vendor::Intel, Mechanism::Hlt) };
     let mwait = |name| Config::new(name, Vendor::Intel, Mechanism::Mwait);
     let clgi = |name| Config::new(name, Vendor::Amd, Mechanism::Clgi);
@@ -140,6 +147,38 @@ pub fn configurations() -> Vec<Config> {
         hlt("hlt-accept-events")
             .holders(&[Do::Confirm, Do::HandOver], &[Do::Accept, Do::Wake(2)])
             .events(1, &[Nmi, MachineCheck, Init]),
+        // Two crashes in a row: the one that takes over dies too.
+        Config { mortality: Mortality::BothMayDie, third: &[Do::Seize, Do::Wake(3)], ..hlt("hlt-seize-twice") }
+            .holders(&[Do::Wake(0)], &[Do::Seize, Do::Wake(2)]),
+        Config { mortality: Mortality::BothMayDie, third: &[Do::Seize, Do::Wake(3)], ..clgi("clgi-seize-twice") }
+            .holders(&[Do::Hold, Do::Release, Do::HandOver], &[Do::Seize, Do::Wake(2)]),
+        Config { mortality: Mortality::NewMayDie, third: &[Do::Seize, Do::Wake(3)], ..mwait("mwait-accept-crash") }
+            .holders(&[Do::Confirm, Do::HandOver], &[Do::Accept, Do::Wake(2)]),
+        // What else may come: SMIs on which all CPUs meet, machine checks that reach all, busy ICRs, vectors, devices.
+        Config { pinned: &[], ..hlt("hlt-smm-rendezvous") }.events(1, &[Smi]),
+        Config { pinned: &[(Knob::SmmRendezvous, 0)], ..Config::new("hlt-amd", Vendor::Amd, Mechanism::Hlt) }
+            .events(1, &[MachineCheck]),
+        Config { time: Time::Hasty, flags: WaitFlags::MONITOR, ..clgi("clgi-monitor-lost") },
+        Config { monitor_line: MonitorLine::Doorbell, ..mwait("mwait-near") }.holders(&[Do::Confirm, Do::Wake(0)], &[]),
+        mwait("mwait-vector").events(1, &[Fixed(STRAY_VECTOR)]),
+        Config { device_writes: 2, mwait_hint: 0x20, ..mwait("mwait-device") },
+        Config { device_writes: 2, ..Config::new("mwait-device-amd", Vendor::Amd, Mechanism::Mwait) },
+        // NMIs inside NMIs, and inside machine checks.
+        hlt("hlt-nested").events(2, &[Nmi, Smi]),
+        hlt("hlt-nested-mc").holders(&[], &[]).events(4, &[MachineCheck, Nmi, Smi]),
+        // Exceptions that nobody has thought of, anywhere.
+        Config { faults: Faults::ByException, exceptions: EXCEPTIONS, ..hlt("hlt-exceptions") }
+            .holders(&[], &[])
+            .events(1, &[]),
+        Config { faults: Faults::ByException, exceptions: &[13], time: Time::Hasty, ..clgi("clgi-exception") }
+            .events(2, &[Nmi]),
+        // A CPU that is gone: what arrives there.
+        Config { afterwards: Afterwards::GoesOn, ..hlt("hlt-gone") }
+            .holders(&[], &[])
+            .events(3, &[Init, Nmi, MachineCheck, Smi]),
+        Config { afterwards: Afterwards::GoesOn, ..Config::new("hlt-gone-amd", Vendor::Amd, Mechanism::Hlt) }
+            .holders(&[], &[])
+            .events(3, &[Init, Nmi, MachineCheck, Smi, Fixed(STRAY_VECTOR)]),
         // The way in, from the owner text.
         Config { start: Start::Arrival, flags: WaitFlags::WBINVD, ..hlt("hlt-arrival") }
             .holders(&[Do::AwaitArrival], &[])
@@ -150,7 +189,6 @@ pub fn configurations() -> Vec<Config> {
         Config {
             start: Start::Arrival,
             levels: PagingLevels::Five,
-            tlb: TlbMode::EvictAlways,
             ..hlt("hlt-arrival-5-level")
         }
         .holders(&[Do::AwaitArrival], &[])

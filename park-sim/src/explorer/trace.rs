@@ -149,7 +149,7 @@ fn text(engine: &Engine<'_>, vars: &Vars, action: Action) -> String {
         Action::Access(number) | Action::Tick(number) => {
             let holder = if number == 0 { Holder::Old } else { Holder::New };
             let waker = engine.wakers.value(vars.wakers[holder as usize]);
-            let command = waker.current(engine.script(holder));
+            let command = waker.current(engine.config);
             let at = |offset: u64| place(engine, engine.scene.lot.header().self_phys.0 + offset);
             let what = match waker.next {
                 Step::Load { offset } => format!("reads {}", at(offset)),
@@ -164,7 +164,9 @@ fn text(engine: &Engine<'_>, vars: &Vars, action: Action) -> String {
             };
             format!("{}  {}: {what}", holder.name(), command.map_or_else(String::new, |command| format!("{command:?}")))
         }
-        Action::Die => "old holder  dies".into(),
+        Action::Die(number) => format!("{}  dies", if number == 0 { Holder::Old } else { Holder::New }.name()),
+        Action::DeviceWrite => "device      writes the doorbell's line as it is".into(),
+        Action::Raise(vector) => format!("cpu         {:#08x}  raises exception {vector}", cpu.rip),
         Action::Evict(linear) => format!("cpu         forgets where {linear:#x} is"),
         Action::Event(kind) => format!("event       {kind:?}"),
     }

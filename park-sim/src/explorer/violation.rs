@@ -52,6 +52,8 @@ pub enum Violation {
     ClaimAfterTakeOver,
     /// A held INIT was carried into a claim, which it will eat.
     InitHeldOnClaim,
+    /// The CPU went to sleep in MWAIT with NMIs blocked: kicks may not reach it.
+    WaitsBlocked,
     /// A ring was lost: the CPU sleeps, and nothing more comes to wake it.
     LostWake,
     /// A holder was told that a ticket was revoked which the CPU claimed.
@@ -91,6 +93,7 @@ impl fmt::Display for Violation {
             Self::EntryTwice => f.write_str("reached its entry twice"),
             Self::ClaimAfterTakeOver => f.write_str("claimed an older generation's ticket after the take-over"),
             Self::InitHeldOnClaim => f.write_str("claimed while an INIT was held"),
+            Self::WaitsBlocked => f.write_str("waits in MWAIT with NMIs blocked"),
             Self::LostWake => f.write_str("lost wake: the CPU sleeps, and the ring ran into its deadline"),
             Self::RevokedAndClaimed => f.write_str("reported as revoked, and claimed"),
             Self::WokenWithoutClaim => f.write_str("reported as woken, and not claimed"),

@@ -1,6 +1,6 @@
 //! A lease holder: a script of park-core's own operations, one access a step.
 
-use super::config::{DEADLINE_UNITS, Do, KICK_UNITS};
+use super::config::{Config, DEADLINE_UNITS, Do, KICK_UNITS};
 use super::scene::{NEW, OLD, Scene};
 use park_core::lot::{Doorbell, Phase, bay};
 use park_core::op::{
@@ -75,6 +75,8 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Waker {
     pub(crate) holder: Holder,
+    /// It follows a new holder that died.
+    is_third: bool,
     /// Number of the current command in the script.
     command: u8,
     op: Op,
@@ -95,10 +97,11 @@ pub(crate) struct Waker {
 const NOW_MAX: Ticks = DEADLINE_UNITS + KICK_UNITS;
 
 impl Waker {
-    pub(crate) fn new(holder: Holder, script: &[Do], scene: &Scene) -> Self {
+    pub(crate) fn new(holder: Holder, config: &Config, scene: &Scene) -> Self {
         let lease = if holder == Holder::Old { Some(scene.lease) } else { None };
         let mut waker = Self {
             holder,
+            is_third: false,
             command: 0,
             op: Op::None,
             next: Step::Done(()),
@@ -109,8 +112,31 @@ impl Waker {
             lease,
             held: None,
         };
-        waker.begin(script, scene);
+        waker.begin(config, scene);
         waker
+    }
+
+    /// It dies; of the new holder, a third takes the place.
+    pub(crate) fn dies(self, config: &Config, scene: &Scene) -> Self {
+        if self.holder == Holder::Old {
+            return Self { dead: true, ..self };
+        }
+        let mut third = Self { is_third: true, command: 0, ..Self::new(Holder::New, config, scene) };
+        third.begin(config, scene);
+        third
+    }
+
+    /// Whether nobody died in its place.
+    pub(crate) const fn is_second(&self) -> bool {
+        !self.is_third
+    }
+
+    const fn script(&self, config: &Config) -> &'static [Do] {
+        match self.holder {
+            Holder::Old => config.old,
+            Holder::New if self.is_third => config.third,
+            Holder::New => config.new,
+        }
     }
 
     /// Whether it does nothing any more.
@@ -119,8 +145,8 @@ impl Waker {
     }
 
     /// The command under way.
-    pub(crate) fn current(&self, script: &[Do]) -> Option<Do> {
-        script.get(usize::from(self.command)).copied()
+    pub(crate) fn current(&self, config: &Config) -> Option<Do> {
+        self.script(config).get(usize::from(self.command)).copied()
     }
 
     /// One unit of time passes, if time is still counted.
@@ -130,15 +156,15 @@ impl Waker {
         self.now != before
     }
 
-    fn begin(&mut self, script: &[Do], scene: &Scene) {
+    fn begin(&mut self, config: &Config, scene: &Scene) {
         loop {
             self.now = 0;
-            let Some(command) = script.get(usize::from(self.command)) else {
+            let Some(command) = self.current(config) else {
                 self.op = Op::None;
                 self.next = Step::Done(());
                 return;
             };
-            if let Some(op) = self.operation(*command, scene) {
+            if let Some(op) = self.operation(command, scene) {
                 self.op = op;
                 if self.step_op(Reply::Start).is_none() {
                     return;
@@ -169,10 +195,10 @@ impl Waker {
     }
 
     /// Takes the reply to the last access. If that ends the operation: how, and the next command begins.
-    pub(crate) fn reply(&mut self, reply: Reply, script: &[Do], scene: &Scene) -> Option<Ended> {
+    pub(crate) fn reply(&mut self, reply: Reply, config: &Config, scene: &Scene) -> Option<Ended> {
         self.begun = true;
         let result = self.step_op(reply)?;
-        let command = self.current(script)?;
+        let command = self.current(config)?;
         let mut goes_on = true;
         match &result {
             Ok(Yield::Held(held)) => self.held = Some(*held),
@@ -192,7 +218,7 @@ impl Waker {
             self.held = None;
         }
         self.command = if goes_on { self.command + 1 } else { u8::MAX };
-        self.begin(script, scene);
+        self.begin(config, scene);
         Some(Ended { command, result })
     }
 

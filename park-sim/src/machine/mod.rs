@@ -47,7 +47,7 @@ pub mod rules;
 pub mod schedule;
 pub mod setup;
 mod smm;
-mod stale;
+mod explored;
 mod step;
 pub mod store_buffer;
 pub mod tlb;

@@ -1,7 +1,14 @@
-//! Which translations of a CPU are what its page tables say now: those may come and go without a trace.
+//! What an explorer asks of the machine beside steps: which translations of a CPU are what its page tables say now, so that they may come and
+//! go without a trace; exceptions out of nowhere; a meeting in SMM.
 
 use super::paging::Dir;
+use super::activity::Outcome;
+use super::fault::Fault;
+use super::interrupt::Source;
 use super::{AccessKind, Machine};
+
+/// Vectors whose exceptions push an error code (S:Table 6-1; A: #VC and #SX too).
+const WITH_ERROR: [u8; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
 
 impl Machine {
     /// For each translation that `c` holds, by its place among them: whether a walk would now yield the same, and touch nothing that is not
@@ -31,5 +38,19 @@ impl Machine {
     /// Knob `monitor-lost`: the next store is the first of its alternation again.
     pub(crate) const fn forget_lost_store(&mut self) {
         self.lost_toggle = false;
+    }
+
+    /// The next instruction of `c` raises this exception, whatever it is; error codes are 0.
+    pub(crate) fn raise_exception(&mut self, c: usize, vector: u8) -> Outcome {
+        let error = WITH_ERROR.contains(&vector).then_some(0);
+        self.raise(c, Fault { vector, error }, Source::Fault)
+    }
+
+    /// Whether these CPUs, which execute host-modelled code, are in SMM.
+    pub(crate) fn check_in(&mut self, cpus: &[usize], inside: bool) {
+        for cpu in cpus {
+            self.cpus[*cpu].smm.inside = inside;
+        }
+        self.smm_released = false;
     }
 }
