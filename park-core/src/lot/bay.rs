@@ -6,7 +6,7 @@
 //! | 008h | 32 | entry: RIP, RSP, CR3, argument | lease holder, while the doorbell is quiet |
 //! | 028h | 8 | release: the sequence of a Hold that may end | lease holder |
 //! | 030h | 8 | CR2 of the fault record | bay code |
-//! | 038h | 8 | reserved, 0 | |
+//! | 038h | 8 | vector of the mailbox Wakeup that the CPU follows | bay code |
 //! | 040h | 8 | owner word: state, mechanism, wait flags, paging levels, APIC mode | lease holder |
 //! | 048h | 8 | APIC id (31:0), MWAIT hint (63:32) | lease holder |
 //! | 050h | 8 | stage: the acknowledgement | bay code; owner when the bay is free |
@@ -38,6 +38,9 @@ pub const ENTRY_ARG: u64 = 0x20;
 pub const RELEASE: u64 = 0x28;
 /// Offset of the fault record's CR2.
 pub const FAULT_CR2: u64 = 0x30;
+/// Offset of the vector of the mailbox Wakeup that the CPU follows. The entry's words are not for it: a lease holder may be
+/// about to publish a ticket there.
+pub const MAILBOX_VECTOR: u64 = 0x38;
 /// Offset of the owner word.
 pub const OWNER: u64 = 0x40;
 /// Offset of the mechanism, a byte in the owner word.

@@ -1,13 +1,13 @@
 //! The properties, checked after every move and in every state of rest.
 
-use super::config::{Config, Do, Faults, Time};
+use super::config::{Config, Do, ELSEWHERE, Faults, Post, Time};
 use super::engine::{Before, Engine};
 use super::scene::{PARKED, Scene, stands_at};
 use super::state::{Action, BAD_ENTRY, End, NO_ENTRY, Vars};
 use super::violation::Violation;
 use super::waker::{Ended, Holder, Waker, Yield};
 use crate::machine::{Activity, Gpr, Seg};
-use park_core::lot::{Command, Doorbell, Phase, Stage, WaitFlags, bay};
+use park_core::lot::{Command, Doorbell, Lot, Phase, Stage, WaitFlags, bay};
 use park_core::{ErrorKind, Mechanism};
 
 /// The vector of #MC.
@@ -41,6 +41,7 @@ impl Engine<'_> {
         };
         self.check_doorbell(next, mover, before)?;
         self.check_stage(next, before)?;
+        self.check_second(next, before)?;
         // What makes knob `blocked-nmi-mwait` moot.
         let cpu = self.scene.machine.cpu(PARKED);
         if cpu.nmi_blocked && cpu.activity.is_mwait_family() && next.memory.end == End::None {
@@ -56,6 +57,23 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// The stage in another lot's bay.
+    fn check_second(&self, next: &mut Vars, before: &Before) -> Result<(), Violation> {
+        let stage = self.second_stage();
+        let Some(second) = &self.scene.second else { return Ok(()) };
+        if stage == before.second_stage {
+            return Ok(());
+        }
+        match Stage::from_raw(stage) {
+            Some(Stage::Arriving) if next.memory.landed && !next.memory.moved => Ok(()),
+            Some(Stage::Waiting) if next.memory.landed && !next.memory.moved => {
+                next.memory.moved = true;
+                self.check_home(next, &second.lot, second.bay_phys)
+            }
+            _ => Err(Violation::Stage { stage }),
+        }
+    }
+
     fn check_doorbell(&self, next: &mut Vars, mover: Mover, before: &Before) -> Result<(), Violation> {
         let (old, new) = (before.doorbell, Doorbell(self.word(bay::DOORBELL)));
         if old == new {
@@ -66,9 +84,13 @@ impl Engine<'_> {
             (Some(Phase::Rung), Some(Phase::Claimed)) => {
                 by_cpu && new == old.with_phase(Phase::Claimed) && matches!(old.0 as u8, 1..=5)
             }
-            (Some(Phase::Claimed), Some(Phase::Quiet)) => {
+            (Some(Phase::Claimed), Some(Phase::Quiet)) if by_cpu => {
                 let returns = matches!(old.command(), Some(Command::Confirm | Command::Hold | Command::Flush));
                 by_cpu && new == old.with_phase(Phase::Quiet) && returns
+            }
+            // The bay of a CPU that has moved on is freed.
+            (Some(Phase::Claimed), Some(Phase::Quiet)) if !by_cpu => {
+                next.memory.moved && new == old.with_phase(Phase::Quiet) && old.command() == Some(Command::Repark)
             }
             (Some(Phase::Quiet), Some(Phase::Rung)) => !by_cpu && new.sequence() == old.sequence().next(),
             (Some(Phase::Rung | Phase::Quiet), Some(Phase::Quiet)) => {
@@ -103,8 +125,14 @@ impl Engine<'_> {
             Some(Stage::Waiting) if !next.memory.home => {
                 next.memory.home = true;
                 // A CPU that an INIT took may have acknowledged just before; its registers are the INIT's.
-                if next.memory.end == End::None { self.check_home(next) } else { Ok(()) }
+                let (lot, bay) = (&self.scene.lot, self.scene.bay_phys);
+                if next.memory.end == End::None { self.check_home(next, lot, bay) } else { Ok(()) }
             }
+            Some(Stage::LeavingByMailbox) if self.config.has_mailbox() && next.memory.claimed == NO_ENTRY => {
+                next.memory.claimed = ELSEWHERE;
+                Ok(())
+            }
+            Some(Stage::Out) if next.memory.moved => Ok(()),
             Some(Stage::Leaving) if next.memory.claimed != NO_ENTRY => Ok(()),
             Some(Stage::Faulted) => self.check_fault(next.memory.claimed),
             _ => Err(Violation::Stage { stage }),
@@ -125,9 +153,9 @@ impl Engine<'_> {
 
     /// The acknowledgement became visible: nothing of the CPU may point outside the lot. Stores drain in order, so all
     /// that it wrote before is visible too.
-    fn check_home(&self, next: &Vars) -> Result<(), Violation> {
+    fn check_home(&self, next: &Vars, lot: &Lot, bay_phys: u64) -> Result<(), Violation> {
         let cpu = self.scene.machine.cpu(PARKED);
-        let header = self.scene.lot.header();
+        let header = lot.header();
         let lot = header.self_phys.0..header.self_phys.0 + header.total_len;
         let inside = [
             (cpu.cr3 & CR3_ADDRESS, "CR3"),
@@ -146,7 +174,7 @@ impl Engine<'_> {
             return Err(Violation::EarlyAck("CS"));
         }
         // Inside a handler they are, until its IRETQ.
-        let top = self.scene.bay_word(bay::FAULT_STACK_TOP);
+        let top = bay_phys + bay::FAULT_STACK_TOP;
         if cpu.nmi_blocked && cpu.reg(Gpr::Rsp) == top {
             return Err(Violation::EarlyAck("NMIs are blocked"));
         }
@@ -163,7 +191,7 @@ impl Engine<'_> {
         let claimed = self.scene.entries.get(usize::from(next.memory.claimed)).copied();
         let right = usize::from(next.memory.claimed) == number
             && claimed.is_some_and(|entry| stands_at(machine, &entry))
-            && self.word(bay::STAGE) == Stage::Leaving as u64;
+            && [Stage::Leaving as u64, Stage::LeavingByMailbox as u64].contains(&self.word(bay::STAGE));
         // A handler that interrupted the entry comes back to it, and must have kept every register.
         if !right && machine.cpu(PARKED).activity == Activity::Running {
             return Err(Violation::WrongEntry { claimed, rip });
@@ -180,12 +208,15 @@ impl Engine<'_> {
     /// When an operation of a holder ends.
     pub(crate) fn check_end(&self, next: &mut Vars, waker: &Waker, ended: &Ended) -> Result<(), Violation> {
         let faulted = self.word(bay::STAGE) == Stage::Faulted as u64;
-        let gone = next.memory.end != End::None || faulted;
+        let taken = next.memory.claimed;
         let entry = match ended.command {
             Do::Wake(entry) => entry,
             Do::WakeByBadRoot | Do::WakeToBadRip => BAD_ENTRY,
+            Do::Repark | Do::Mailbox(Post::Wakeup) => ELSEWHERE,
             _ => NO_ENTRY,
         };
+        let elsewhere = taken == ELSEWHERE && entry != taken || entry == ELSEWHERE && taken != NO_ENTRY;
+        let gone = next.memory.end != End::None || faulted || elsewhere;
         let error = match &ended.result {
             Ok(Yield::TakeOver(taken)) => {
                 next.memory.sealed = taken.lease.generation().raw();
@@ -212,7 +243,7 @@ impl Engine<'_> {
             }
             ErrorKind::Faulted => faulted,
             // The CPU is busy with a ticket of the predecessor, or on its way out by it.
-            ErrorKind::WrongState => waker.holder == Holder::New || ended.command == Do::HandOver,
+            ErrorKind::WrongState => elsewhere || waker.holder == Holder::New || ended.command == Do::HandOver,
             _ => false,
         };
         if expected { Ok(()) } else { Err(Violation::Operation(error)) }

@@ -35,12 +35,37 @@ pub enum Do {
     Flush,
     /// Rings with a command of a newer version, and takes it back.
     Unknown,
+    /// Sends the CPU to another lot.
+    Repark,
+    /// Awaits its acknowledgement there.
+    AwaitSecond,
+    /// Frees the bay that it left.
+    Vacate,
+    /// Confirms it in the other lot.
+    ConfirmSecond,
+    /// As an operating system: asks the CPU through the ACPI mailbox to come, and awaits that it clears the command.
+    Mailbox(Post),
     /// Hands the lot over.
     HandOver,
     /// Accepts the lot, once it was handed over.
     Accept,
     /// Seizes the lot, once the old holder is dead.
     Seize,
+}
+
+/// What an operating system puts into the ACPI mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Post {
+    /// Wakeup, for this CPU.
+    Wakeup,
+    /// Test, for this CPU.
+    Test,
+    /// Wakeup, for another: this one must leave it alone.
+    ToAnother,
+    /// Wakeup at an address that the departure map does not have: left alone.
+    TooFar,
+    /// A command of a newer specification: left alone.
+    Unknown,
 }
 
 /// When a waiting lease holder's clock moves on.
@@ -72,6 +97,17 @@ pub enum Afterwards {
     PathEnds,
     /// Events still arrive there.
     GoesOn,
+}
+
+/// Whether the search leaves out what commutes, and takes for equal what behaves alike.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reduction {
+    /// Yes: see the module's documentation and `key.rs`.
+    Full,
+    /// No: every access of a holder and every drain is a move, an event comes in one move and is taken in another, and
+    /// states are equal if all of the CPU is, its translations too, but for its counters. For small configurations: it shows
+    /// that reductions hide nothing.
+    Off,
 }
 
 /// The lines that MONITOR watches.
@@ -164,6 +200,8 @@ pub struct Config {
     pub store_buffer_depth: u8,
     /// How long translations live.
     pub tlb: TlbMode,
+    /// What the search leaves out.
+    pub reduction: Reduction,
     /// Where the search gives up, in states.
     pub states_max: u32,
 }
@@ -198,6 +236,7 @@ impl Config {
             pinned: PINNED,
             store_buffer_depth: 4,
             tlb: TlbMode::Keep,
+            reduction: Reduction::Full,
             states_max: 8_000_000,
         }
     }
@@ -224,3 +263,23 @@ pub const PINNED: &[(Knob, u8)] = &[(Knob::SmmRendezvous, 0), (Knob::IcrBusy, 0)
 
 /// How many entries a scene has: two of the old holder's, two of the new one's.
 pub(crate) const ENTRIES: usize = 4;
+
+/// The entry that is no kernel's: the way into another lot, or the mailbox's vector.
+pub(crate) const ELSEWHERE: u8 = ENTRIES as u8;
+
+impl Config {
+    /// Whether a holder has such a command.
+    pub(crate) fn has(&self, wanted: impl Fn(&Do) -> bool) -> bool {
+        self.old.iter().chain(self.new).chain(self.third).any(wanted)
+    }
+
+    /// Whether a second lot is there.
+    pub(crate) fn reparks(&self) -> bool {
+        self.has(|command| *command == Do::Repark)
+    }
+
+    /// Whether the lot has a mailbox.
+    pub(crate) fn has_mailbox(&self) -> bool {
+        self.flags.contains(WaitFlags::MAILBOX)
+    }
+}

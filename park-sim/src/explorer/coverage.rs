@@ -2,10 +2,8 @@
 
 use super::liveness::decode;
 use super::scene::Scene;
-use super::table::CodePart;
 use crate::machine::{Knob, Knobs};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, Register};
-use park_core::lot::header;
 use park_x86::code::{EXCEPTION_STUB_LEN, bay_labels};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     base: u64,
-    /// Where the header holds the mailbox's address: the first to read it is the first of its wait.
-    mailbox: u64,
+    /// Where another lot has the same code.
+    second: Option<u64>,
     instructions: BTreeMap<u64, Instruction>,
     marks: Vec<u8>,
     knob_values: BTreeSet<(Knob, u8)>,
 }
+
+/// How many exception stubs there are.
+const STUBS: u8 = 32;
 
 /// Properties of the instruction at an offset.
 const STARTS: u8 = 1;
@@ -28,9 +29,9 @@ const JUMPS: u8 = 8;
 
 impl Coverage {
     pub(crate) fn of(scene: &Scene) -> Self {
-        let mailbox = scene.code_phys - header::CODE_OFFSET + header::MAILBOX;
         let marks = vec![0; scene.code.len()];
-        let mut coverage = Self { base: scene.code_phys, mailbox, marks, ..Self::default() };
+        let second = scene.second.as_ref().map(|second| second.code_phys);
+        let mut coverage = Self { base: scene.code_phys, second, marks, ..Self::default() };
         for instruction in decode(&scene.code, scene.code_phys) {
             let offset = instruction.ip() - coverage.base;
             // Behind the last instruction there are zero bytes: ADD [RAX], AL, and half of one.
@@ -52,12 +53,21 @@ impl Coverage {
     }
 
     fn mark(&self, rip: u64) -> u8 {
-        self.marks.get(rip.wrapping_sub(self.base) as usize).copied().unwrap_or(0)
+        self.marks.get(self.offset(rip)).copied().unwrap_or(0)
+    }
+
+    /// Where `rip` is in the bay code of its lot; far beyond it if it is in none.
+    fn offset(&self, rip: u64) -> usize {
+        let len = self.marks.len() as u64;
+        let bases = [Some(self.base), self.second];
+        let offset = bases.iter().flatten().map(|base| rip.wrapping_sub(*base)).find(|offset| *offset < len);
+        offset.map_or(usize::MAX, |offset| offset as usize)
     }
 
     /// Notes that the instruction at `rip` was executed; whether it was WBINVD.
     pub(crate) fn executed(&mut self, rip: u64) -> bool {
-        match self.marks.get_mut(rip.wrapping_sub(self.base) as usize) {
+        let offset = self.offset(rip);
+        match self.marks.get_mut(offset) {
             Some(mark) => {
                 *mark |= EXECUTED;
                 *mark & FLUSHES != 0
@@ -104,24 +114,11 @@ impl Coverage {
             .collect()
     }
 
-    /// The part of the bay code that an offset lies in, if it is one that explorations may miss.
+    /// The vector in whose exception stub an offset lies.
     #[must_use]
-    pub fn part(&self, offset: u64) -> Option<CodePart> {
-        let labels = bay_labels();
-        let stubs = u64::from(labels.exceptions);
-        let mailbox = self.instructions.iter().find(|(_, text)| text.ip_rel_memory_address() == self.mailbox);
-        let in_mailbox = mailbox.is_some_and(|(first, _)| (*first..u64::from(labels.repark)).contains(&offset));
-        if in_mailbox {
-            Some(CodePart::Mailbox)
-        } else if (u64::from(labels.repark)..u64::from(labels.nmi_parked)).contains(&offset) {
-            Some(CodePart::Repark)
-        } else if (stubs..stubs + 32 * u64::from(EXCEPTION_STUB_LEN)).contains(&offset) {
-            Some(CodePart::ExceptionStubs)
-        } else if (u64::from(labels.nmi_nested)..u64::from(labels.nmi_first)).contains(&offset) {
-            Some(CodePart::NestedNmi)
-        } else {
-            None
-        }
+    pub fn stub(&self, offset: u64) -> Option<u8> {
+        let from = offset.checked_sub(bay_labels().exceptions.into())?;
+        u8::try_from(from / u64::from(EXCEPTION_STUB_LEN)).ok().filter(|vector| *vector < STUBS)
     }
 
     /// How many instructions there are, and how many were executed.

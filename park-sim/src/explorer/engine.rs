@@ -1,14 +1,15 @@
 //! From one state to the next: which moves there are, and what each does.
 
-use super::config::{Afterwards, Config, Do, Mortality, Time};
+use super::config::{Afterwards, Config, Do, ELSEWHERE, Mortality, Reduction, Time};
 use super::coverage::Coverage;
+use super::elsewhere::Place;
 use super::key::{Keys, OTHERS};
 use super::scene::{PARKED, Scene};
 use super::state::{Action, BAD_ENTRY, Chosen, End, Interner, Memory, NO_ENTRY, Vars};
 use super::violation::Violation;
 use super::waker::{Holder, Waker};
 use crate::machine::cpu::Latches;
-use crate::machine::{Activity, Delivered, Event, EventKind, Evict, Knob, KnobSet, Outcome, PhysRange};
+use crate::machine::{Activity, Delivered, Event, EventKind, Evict, Knob, KnobSet, Outcome};
 use crate::platform::OnCpu;
 use park_core::lot::{Doorbell, Phase, Stage, bay, header};
 use park_core::op::{Reply, Step};
@@ -26,7 +27,6 @@ pub(crate) struct Engine<'c> {
     pub(crate) pinned: KnobSet,
     /// The knobs of a path whose CPU executes nothing more: none is open.
     closed: Chosen,
-    lot: PhysRange,
 }
 
 /// What the checks compare with.
@@ -34,6 +34,7 @@ pub(crate) struct Engine<'c> {
 pub(crate) struct Before {
     pub(crate) doorbell: Doorbell,
     pub(crate) stage: u64,
+    pub(crate) second_stage: u64,
     /// The CPU is in a handler, or in its owner's text, with MCIP set.
     pub(crate) handles_mc: bool,
     pub(crate) gif: bool,
@@ -57,15 +58,13 @@ impl<'c> Engine<'c> {
         for (knob, _) in config.pinned {
             pinned.insert(*knob);
         }
-        let header = scene.lot.header();
-        let lot = PhysRange::new(header.self_phys.0, header.total_len);
         let keys = Keys::new(config, &scene);
         let coverage = Coverage::of(&scene);
         let (wakers, chosen) = (Interner::new(), Interner::new());
         let mut all = KnobSet::empty();
         Knob::ALL.iter().for_each(|knob| all.insert(*knob));
         let closed = Chosen { values: scene.machine.knobs, set: all };
-        let mut engine = Self { config, scene, keys, coverage, wakers, chosen, pinned, closed, lot };
+        let mut engine = Self { config, scene, keys, coverage, wakers, chosen, pinned, closed };
         let knobs = Chosen { values: engine.scene.machine.knobs, set: pinned };
         let home = engine.word(bay::STAGE) == Stage::Waiting as u64;
         let memory = Memory {
@@ -77,6 +76,7 @@ impl<'c> Engine<'c> {
             flushed: home,
             sealed: 0,
             device_writes: config.device_writes,
+            moved: false,
             end: End::None,
         };
         let first = Holder::BOTH.map(|holder| {
@@ -90,6 +90,19 @@ impl<'c> Engine<'c> {
     /// A word of the bay, as memory has it.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         self.scene.machine.read_phys_u64(self.scene.bay_word(offset))
+    }
+
+    /// Physical address of the bay that the CPU is in.
+    fn home(&self, vars: &Vars) -> u64 {
+        match &self.scene.second {
+            Some(second) if vars.memory.moved => second.bay_phys,
+            _ => self.scene.bay_phys,
+        }
+    }
+
+    /// The stage in the second lot's bay.
+    pub(crate) fn second_stage(&self) -> u64 {
+        self.scene.second.as_ref().map_or(0, |second| self.scene.machine.read_phys_u64(second.bay_phys + bay::STAGE))
     }
 
     pub(crate) fn restore(&mut self, vars: &Vars, image: &[u8]) {
@@ -108,6 +121,7 @@ impl<'c> Engine<'c> {
         Before {
             doorbell: Doorbell(self.word(bay::DOORBELL)),
             stage: self.word(bay::STAGE),
+            second_stage: self.second_stage(),
             handles_mc: cpu.msr.mcg_status() & MCIP != 0 && !self.scene.at_work(cpu.rip),
             gif: cpu.gif,
             in_smm: cpu.in_smm(),
@@ -120,7 +134,11 @@ impl<'c> Engine<'c> {
         if !self.goes_on(&vars.memory) {
             return false;
         }
-        if vars.memory.landed && self.at_an_entry() && !self.scene.machine.event_pending(PARKED) {
+        if vars.memory.landed
+            && self.scene.second.is_none()
+            && self.at_an_entry()
+            && !self.scene.machine.event_pending(PARKED)
+        {
             return false;
         }
         self.scene.machine.take_knobs_read();
@@ -166,7 +184,7 @@ impl<'c> Engine<'c> {
         if cpu_moves {
             self.evictions(out);
         }
-        let rests = holders_rest && !drains && (!cpu_moves || self.polls());
+        let rests = holders_rest && !drains && (!cpu_moves || self.polls(vars));
         for holder in Holder::BOTH {
             let waker = self.wakers.value(vars.wakers[holder as usize]);
             let mortal = match holder {
@@ -218,9 +236,14 @@ impl<'c> Engine<'c> {
     }
 
     /// The CPU turns in its wait, with nothing to see, or has stopped: where GIF = 0, a held event may end its HLT for ever.
-    fn polls(&self) -> bool {
-        let quiet = Doorbell(self.word(bay::DOORBELL)).phase() == Some(Phase::Quiet);
-        let stage = self.word(bay::STAGE);
+    fn polls(&self, vars: &Vars) -> bool {
+        if vars.memory.landed && !vars.memory.moved {
+            return false;
+        }
+        let bay_phys = self.home(vars);
+        let word = |offset| self.scene.machine.read_phys_u64(bay_phys + offset);
+        let quiet = Doorbell(word(bay::DOORBELL)).phase() == Some(Phase::Quiet);
+        let stage = word(bay::STAGE);
         stage == Stage::Faulted as u64 || quiet && stage == Stage::Waiting as u64
     }
 
@@ -235,6 +258,8 @@ impl<'c> Engine<'c> {
             let may = match waker.current(self.config) {
                 // A third begins once the new one is dead.
                 _ if !waker.is_second() => !self.scene.machine.cpu(Holder::New.cpu()).stores_waiting(),
+                // An operating system does not ask.
+                Some(Do::Mailbox(_)) => true,
                 Some(Do::Seize) => old.dead && drained,
                 _ => old.handed_over && drained,
             };
@@ -288,7 +313,7 @@ impl<'c> Engine<'c> {
                 self.scene.machine.inject(Event::at(PARKED, kind));
                 self.forget_elsewhere();
                 // Taken at once where it can be: what others do in between, they could have done before it came.
-                if alone && self.scene.machine.event_pending(PARKED) {
+                if alone && self.config.reduction == Reduction::Full && self.scene.machine.event_pending(PARKED) {
                     self.step_cpu(&mut next, before)?;
                 }
             }
@@ -314,9 +339,14 @@ impl<'c> Engine<'c> {
     /// Lets the parked CPU's oldest stores become visible at once while they go to words that no other CPU reads or
     /// writes, and no monitor but its own watches: such a drain commutes with every other move.
     fn drain_private(&mut self) {
-        let private = self.scene.bay_word(bay::EVENTS)..self.scene.bay_word(bay::LEN);
+        if self.config.reduction == Reduction::Off {
+            return;
+        }
+        let second = self.scene.second.as_ref().map_or(self.scene.bay_phys, |second| second.bay_phys);
+        let bays = [self.scene.bay_phys, second];
+        let private = |phys: u64| bays.iter().any(|bay| (bay + bay::EVENTS..bay + bay::LEN).contains(&phys));
         let machine = &mut self.scene.machine;
-        while machine.cpu(PARKED).stores.iter().next().is_some_and(|store| private.contains(&store.phys)) {
+        while machine.cpu(PARKED).stores.iter().next().is_some_and(|store| private(store.phys)) {
             machine.drain_one(PARKED);
         }
     }
@@ -368,7 +398,8 @@ impl<'c> Engine<'c> {
         let at = usize::from(number & 1);
         let mut waker = self.wakers.value(next.wakers[at]);
         // A holder that looks again without its clock having moved does so at once.
-        let mut looks = matches!(waker.next, Step::Wait { .. }) && clock == Clock::Stands;
+        let full = self.config.reduction == Reduction::Full;
+        let mut looks = full && matches!(waker.next, Step::Wait { .. }) && clock == Clock::Stands;
         loop {
             let command = waker.current(self.config);
             let reply = self.carry_out(&waker);
@@ -389,6 +420,9 @@ impl<'c> Engine<'c> {
     /// Whether a holder's next access commutes with everything that others do: it reads a word that nobody writes, or
     /// puts a store into its own buffer. A holder that may die stops before each store.
     fn is_local(&self, waker: &Waker) -> bool {
+        if Place::of(waker.current(self.config)) != Place::Lot || self.config.reduction == Reduction::Off {
+            return false;
+        }
         let alone = self.config.new.is_empty();
         match waker.next {
             Step::Load { offset } => {
@@ -403,7 +437,8 @@ impl<'c> Engine<'c> {
     fn carry_out(&mut self, waker: &Waker) -> Reply {
         // A holder's own affair, which its next IPI does not meet: it comes after a wait.
         self.scene.machine.cpu_mut(waker.holder.cpu()).apic.busy_polls = 0;
-        let mut platform = OnCpu { machine: &mut self.scene.machine, cpu: waker.holder.cpu(), lot: self.lot };
+        let lot = self.scene.place(Place::of(waker.current(self.config)));
+        let mut platform = OnCpu { machine: &mut self.scene.machine, cpu: waker.holder.cpu(), lot };
         let reply = match waker.next {
             Step::Load { offset } => platform.load(offset).map(Reply::Value),
             Step::Store { offset, value } => platform.store(offset, value).map(|()| Reply::Stored),
@@ -424,9 +459,17 @@ impl<'c> Engine<'c> {
             next.memory.rung = match command {
                 Some(Do::Wake(entry)) => entry,
                 Some(Do::WakeByBadRoot | Do::WakeToBadRip) => BAD_ENTRY,
+                Some(Do::Repark) => ELSEWHERE,
                 _ => NO_ENTRY,
             };
         }
+    }
+
+    /// How a state of rest turned out: what the holders and the CPU came to.
+    pub(crate) fn outcome(&self, vars: &Vars) -> u128 {
+        let memory = Memory { budget: 0, device_writes: 0, ..vars.memory };
+        let wakers = vars.wakers.map(|waker| self.wakers.value(waker).outcome());
+        super::hash::of(&(memory, self.word(bay::DOORBELL), self.word(bay::STAGE), self.second_stage(), wakers))
     }
 
     /// The knobs that the last move consulted and this path had not chosen.

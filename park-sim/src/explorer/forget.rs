@@ -5,6 +5,7 @@
 //! "nothing will consult it" is true need not be proved: a forgotten knob that is met takes all its values again, which
 //! adds paths of a machine that changes its mind, and hides none.
 
+use super::config::Reduction;
 use super::engine::Engine;
 use super::state::{Chosen, NO_ENTRY, Vars};
 use crate::machine::{Knob, KnobSet, Knobs};
@@ -30,7 +31,9 @@ const OF_WAITS: &[Knob] = &[
 impl Engine<'_> {
     /// Forgets what the move from `before` to `next` put behind the CPU.
     pub(crate) fn forget(&mut self, before: &Vars, next: &mut Vars) {
-        let behind = if next.memory.landed && !before.memory.landed {
+        let behind = if self.config.reduction == Reduction::Off {
+            return;
+        } else if next.memory.landed && !before.memory.landed {
             Knob::ALL
         } else if next.memory.claimed != NO_ENTRY && before.memory.claimed == NO_ENTRY {
             OF_WAITS

@@ -25,7 +25,7 @@
 //!
 //! The machine itself keeps all of it, so a counterexample is a path that really happens.
 
-use super::config::{Afterwards, Config};
+use super::config::{Afterwards, Config, Reduction};
 use super::hash::Hash128;
 use super::liveness::{Liveness, Returns, decode, formed};
 use super::scene::{NEW, OLD, PARKED, Scene};
@@ -77,6 +77,7 @@ pub(crate) struct Keys {
     buffer: Vec<u8>,
     regions_len: usize,
     afterwards: Afterwards,
+    reduction: Reduction,
 }
 
 impl Keys {
@@ -103,6 +104,7 @@ impl Keys {
             buffer: Vec::new(),
             regions_len,
             afterwards: config.afterwards,
+            reduction: config.reduction,
         }
     }
 
@@ -112,18 +114,30 @@ impl Keys {
         if ends || vars.memory.end == End::Over {
             return self.without_cpu(scene, vars);
         }
+        if self.reduction == Reduction::Off {
+            return self.plain(scene, vars);
+        }
         let current = self.current(scene);
         let interrupted = self.interrupted(scene);
         let cpu = scene.machine.cpu_mut(PARKED);
         let kept = (cpu.gpr, cpu.rflags, cpu.stores, cpu.monitor);
         let rsp = cpu.reg(Gpr::Rsp);
         let liveness = if interrupted == Interrupted::Abandoned { &self.abandoning } else { &self.liveness };
-        let watched = liveness.mask(cpu.rip, &mut cpu.gpr, &mut cpu.rflags);
+        let rip = match &scene.second {
+            Some(second) if cpu.rip.wrapping_sub(second.code_phys) < scene.code.len() as u64 => {
+                cpu.rip - second.code_phys + scene.code_phys
+            }
+            _ => cpu.rip,
+        };
+        let watched = liveness.mask(rip, &mut cpu.gpr, &mut cpu.rflags);
         if !watched && !cpu.activity.is_mwait_family() {
             cpu.monitor = Monitor::default();
         }
         if !cpu.stores.is_empty() {
             cpu.stores = without_counters(&cpu.stores, scene.bay_phys);
+            if let Some(second) = &scene.second {
+                cpu.stores = without_counters(&cpu.stores, second.bay_phys);
+            }
         }
         let tlb = core::mem::take(&mut cpu.tlb);
         let stale = (0u32..).zip(tlb.all()).filter(|(at, _)| current & (1 << at) == 0);
@@ -142,9 +156,36 @@ impl Keys {
             mask_bay(bytes, rsp.wrapping_sub(scene.bay_phys), below);
             self.mask_frames(bytes, interrupted, rsp.wrapping_sub(scene.bay_phys), rip);
         }
+        if let Some(second) = &scene.second {
+            let mut at = bay_at;
+            for range in &scene.regions {
+                let end = at + range.len as usize;
+                if range.start == second.bay_phys
+                    && let Some(bytes) = buffer.get_mut(at..end)
+                {
+                    let below = peek_at(scene, range.start + bay::NMI_STACK_TOP - SAVED_RSP);
+                    mask_bay(bytes, rsp.wrapping_sub(range.start), below.wrapping_sub(range.start));
+                }
+                at = end;
+            }
+        }
         let mut hash = Hash128::new();
         hash.bytes(&buffer);
         self.buffer = buffer;
+        vars.hash(&mut hash);
+        hash.end()
+    }
+
+    /// The key that leaves out nothing but counters, without which there would be no end of states.
+    fn plain(&mut self, scene: &Scene, vars: &Vars) -> u128 {
+        self.buffer.clear();
+        scene.machine.pack_one(PARKED, &OTHERS, &scene.regions, &mut self.buffer);
+        let bay_at = self.buffer.len() - self.regions_len;
+        if let Some(bytes) = self.buffer.get_mut(bay_at..bay_at + bay::LEN as usize) {
+            COUNTERS.into_iter().for_each(|range| clear(bytes, range));
+        }
+        let mut hash = Hash128::new();
+        hash.bytes(&self.buffer);
         vars.hash(&mut hash);
         hash.end()
     }
@@ -246,7 +287,10 @@ fn clear(bytes: &mut [u8], range: Range<u64>) {
 
 /// A word of the bay as the parked CPU reads it: its own stores may still be on their way. Stacks are written in words.
 fn peek(scene: &Scene, offset: u64) -> u64 {
-    let phys = scene.bay_word(offset);
+    peek_at(scene, scene.bay_word(offset))
+}
+
+fn peek_at(scene: &Scene, phys: u64) -> u64 {
     let stores = scene.machine.cpu(PARKED).stores.iter().filter(|store| store.phys == phys);
     stores.last().map_or_else(|| scene.machine.read_phys_u64(phys), |store| store.value)
 }

@@ -16,6 +16,7 @@
 mod check;
 mod config;
 mod coverage;
+mod elsewhere;
 mod engine;
 mod forget;
 mod hash;
@@ -30,17 +31,19 @@ mod violation;
 mod waker;
 
 pub use config::{
-    Afterwards, ApicState, Config, DEADLINE_UNITS, Do, Faults, KICK_UNITS, MonitorLine, Mortality, PINNED, Start, Time,
+    Afterwards, ApicState, Config, DEADLINE_UNITS, Do, Faults, KICK_UNITS, MonitorLine, Mortality, PINNED, Post,
+    Reduction, Start, Time,
 };
 pub use coverage::Coverage;
 pub use scene::Plant;
-pub use table::{CodePart, EXCLUDED_CODE, EXCLUDED_KNOBS, Excluded, configurations};
+pub use table::{EXCLUDED_KNOBS, Excluded, STUBS_WITHOUT_GATE, configurations};
 pub use trace::{Trace, replay};
 pub use violation::Violation;
 
 use crate::world::WorldError;
 use core::time::Duration;
 use engine::Engine;
+use std::collections::BTreeSet;
 use std::time::Instant;
 use trace::Planted;
 
@@ -55,6 +58,8 @@ pub struct Report {
     pub transitions: u64,
     /// States in which everyone is at rest.
     pub rests: u32,
+    /// The different ways in which everyone comes to rest, as hashes: what the CPU and the holders came to.
+    pub outcomes: BTreeSet<u128>,
     /// How long it took.
     pub time: Duration,
     /// False if it gave up at the configuration's limit of states: then "no counterexample" says little.
@@ -90,6 +95,7 @@ pub fn explore(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Re
         states: found.states,
         transitions: found.transitions,
         rests: found.rests,
+        outcomes: found.outcomes,
         time: begin.elapsed(),
         complete: found.complete,
         strays,

@@ -1,9 +1,10 @@
 //! The stage of an exploration: a machine with two kernels, a lot and a parked CPU, as real code left it.
 
-use super::config::{ApicState, Config, Do, ENTRIES, MonitorLine, Start};
+use super::config::{ApicState, Config, Do, ELSEWHERE, ENTRIES, MonitorLine, Start};
+use super::elsewhere::{Place, Second, TAG_MAILBOX, TAG_SECOND, TAG_VECTOR, build_lot, mailbox, vector_entry};
 use super::state::{BAD_ENTRY, Memory, NO_ENTRY};
 use crate::machine::{Activity, CpuidRegs, Gpr, Machine, MachineConfig, PhysRange, Tag, Vendor};
-use crate::world::{DEFAULT_LOT, FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
+use crate::world::{FrameKind, Kernel, ParkRequest, SanitiseStep, TAG_FIRST_KERNEL, TAG_LOT, World};
 use crate::world::{KERNEL_LEN, WorldError, allow};
 use park_core::lot::{Lot, Stage, bay, header};
 use park_core::op::{Bay, Lease};
@@ -20,7 +21,7 @@ pub(crate) const PARKED: usize = 2;
 const CPUS: usize = 3;
 
 /// Tags of the two kernels' memory.
-const TAG_OLD: Tag = Tag(TAG_FIRST_KERNEL);
+pub(crate) const TAG_OLD: Tag = Tag(TAG_FIRST_KERNEL);
 const TAG_NEW: Tag = Tag(TAG_FIRST_KERNEL + 1);
 /// Linear address of the new kernel: another entry of the root than the old one's.
 const NEW_KERNEL_BASE: u64 = 0xffff_8080_0000_0000;
@@ -80,7 +81,9 @@ pub(crate) struct Scene {
     /// Physical address of the bay code.
     pub(crate) code_phys: u64,
     pub(crate) code: Vec<u8>,
-    pub(crate) entries: [Entry; ENTRIES],
+    pub(crate) entries: [Entry; ENTRIES + 1],
+    /// Another lot.
+    pub(crate) second: Option<Second>,
     /// Memory that changes; the bay first, then the lease word.
     pub(crate) regions: Vec<PhysRange>,
     /// What the lot and both kernels held at the beginning.
@@ -91,7 +94,7 @@ impl Scene {
     /// Builds it; `plant` may change the lot and the steps before the CPU parks.
     pub(crate) fn build(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Self, WorldError> {
         let mut world = World::boot(machine_config(config), config.levels, 1)?;
-        world.build_lot(DEFAULT_LOT, 1)?;
+        build_lot(&mut world, config)?;
         let lot = world.lot()?;
         let mut steps = config.steps.clone();
         let mut bytes = vec![0; usize::try_from(lot.range.len).unwrap_or(0)];
@@ -129,13 +132,26 @@ impl Scene {
             return Err(WorldError::NotLanded { cpu: PARKED });
         }
 
+        let other_lot = if config.reparks() { Some(Second::build(&mut world, config)?) } else { None };
         let second = second_kernel(&mut world, &lot.lot, config)?;
         let mut regions = vec![PhysRange::new(bay_phys, bay::LEN), PhysRange::new(lot.range.start + header::LEASE, 8)];
         if config.start == Start::Arrival {
             arrival_regions(&world.kernel, &mut regions);
         }
         let kernels = [&world.kernel, &world.kernel, &second, &second];
-        let mut entries = [Entry { rip: 0, rsp: 0, cr3: PhysAddr(0), arg: 0 }; ENTRIES];
+        if let Some(other) = &other_lot {
+            regions.push(PhysRange::new(other.bay_phys, bay::LEN));
+            regions.push(PhysRange::new(other.range.start + header::LEASE, 8));
+        }
+        if config.has_mailbox() {
+            regions.push(mailbox());
+        }
+        let mut entries = [NOWHERE; ENTRIES + 1];
+        entries[ENTRIES] = match &other_lot {
+            Some(other) => other.entry(),
+            None if config.has_mailbox() => vector_entry(&world.machine, &lot.lot, bay_phys),
+            None => NOWHERE,
+        };
         for (number, (place, kernel)) in entries.iter_mut().zip(kernels).enumerate() {
             *place = entry(&mut world.machine, kernel, number as u64);
             if takes(config, number as u8) {
@@ -147,27 +163,48 @@ impl Scene {
         if config.apic == ApicState::SoftOff {
             machine.cpu_mut(PARKED).apic.svr &= !crate::machine::apic::SVR_ENABLED;
         }
-        machine.set_allowed(PARKED, if arrived { allow(&[TAG_LOT]) } else { allow(&[TAG_LOT, TAG_OLD]) });
+        machine.set_allowed(PARKED, if arrived { allow(&[TAG_LOT, TAG_MAILBOX]) } else { allow(&[TAG_LOT, TAG_OLD]) });
+        for other in [OLD, NEW] {
+            machine.set_allowed(other, u64::MAX);
+        }
         machine.breaches.clear();
         machine.take_knobs_read();
         // The region behind the code is padding.
         let mut code = vec![0; bay_code().len()];
         machine.read_phys(code_phys, &mut code);
-        let all = [lot.range, world.kernel.range, second.range];
-        let original = all.map(|range| (range, bytes_of(&machine, range))).into();
-        Ok(Self { original, machine, lot: lot.lot, lease: lot.lease, bay, bay_phys, code_phys, code, entries, regions })
+        let mut all = vec![lot.range, world.kernel.range, second.range];
+        all.extend(other_lot.as_ref().map(|other| other.range));
+        let original = all.into_iter().map(|range| (range, bytes_of(&machine, range))).collect();
+        Ok(Self {
+            original,
+            second: other_lot,
+            machine,
+            lot: lot.lot,
+            lease: lot.lease,
+            bay,
+            bay_phys,
+            code_phys,
+            code,
+            entries,
+            regions,
+        })
     }
 
     /// What the CPU may touch: always the lot, and the memory of the kernel whose entry it has claimed, or that it
     /// comes from.
     pub(crate) fn allowed(memory: &Memory) -> u64 {
+        if memory.moved {
+            return allow(&[TAG_SECOND]);
+        }
         let kernel = match memory.claimed {
+            // Either there is no mailbox, or no second lot.
+            ELSEWHERE => allow(&[TAG_OLD, TAG_SECOND, TAG_VECTOR]),
             NO_ENTRY if memory.home => 0,
             NO_ENTRY | BAD_ENTRY => allow(&[TAG_OLD]),
             entry if usize::from(entry) < ENTRIES / 2 => allow(&[TAG_OLD]),
             _ => allow(&[TAG_NEW]),
         };
-        allow(&[TAG_LOT]) | kernel
+        allow(&[TAG_LOT, TAG_MAILBOX]) | kernel
     }
 
     /// Whether `rip` is in the bay code, outside every handler: arriving, waiting, leaving.
@@ -200,7 +237,19 @@ impl Scene {
     pub(crate) const fn bay_word(&self, offset: u64) -> u64 {
         self.bay_phys + offset
     }
+
+    /// What offsets of an operation count from.
+    pub(crate) fn place(&self, place: Place) -> PhysRange {
+        match (place, &self.second) {
+            (Place::Second, Some(second)) => second.range,
+            (Place::Mailbox, _) => mailbox(),
+            _ => PhysRange::new(self.lot.header().self_phys.0, self.lot.header().total_len),
+        }
+    }
 }
+
+/// No address that a CPU can be at.
+const NOWHERE: Entry = Entry { rip: u64::MAX, rsp: 0, cr3: PhysAddr(0), arg: 0 };
 
 fn machine_config(config: &Config) -> MachineConfig {
     let mut machine = match config.vendor {
@@ -271,6 +320,6 @@ pub(crate) fn stands_at(machine: &Machine, entry: &Entry) -> bool {
     cpu.activity == Activity::Running
         && cpu.rip == entry.rip
         && cpu.reg(Gpr::Rsp) == entry.rsp
-        && cpu.reg(Gpr::Rdi) == entry.arg
+        && (cpu.reg(Gpr::Rdi) == entry.arg || entry.arg == 0)
         && cpu.cr3 == entry.cr3.0
 }

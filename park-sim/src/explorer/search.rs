@@ -5,6 +5,7 @@ use super::hash::Visited;
 use super::state::{Action, Chosen, Vars};
 use super::violation::Violation;
 use crate::machine::{Knob, KnobSet};
+use std::collections::BTreeSet;
 
 /// How a state was first reached.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Found {
     /// False if the search gave up at the limit of states.
     pub(crate) complete: bool,
     pub(crate) rests: u32,
+    pub(crate) outcomes: BTreeSet<u128>,
     pub(crate) violation: Option<(Violation, Vec<PathStep>)>,
 }
 
@@ -53,6 +55,7 @@ struct Search {
     /// From and to, of every transition.
     edges: Vec<(u32, u32)>,
     rests: Vec<u32>,
+    outcomes: BTreeSet<u128>,
     visited: Visited,
     next: Layer,
     /// False once the search has given up.
@@ -65,6 +68,7 @@ pub(crate) fn search(engine: &mut Engine<'_>, first: Vars) -> Found {
         nodes: vec![Node { parent: 0, action: Action::Cpu, knobs: first.knobs }],
         edges: Vec::new(),
         rests: Vec::new(),
+        outcomes: BTreeSet::new(),
         visited: Visited::new(),
         next: Layer::default(),
         complete: true,
@@ -84,6 +88,7 @@ pub(crate) fn search(engine: &mut Engine<'_>, first: Vars) -> Found {
             let before = engine.before();
             if engine.moves(&vars, &mut moves) {
                 search.rests.push(number);
+                search.outcomes.insert(engine.outcome(&vars));
                 if let Err(violation) = engine.check_rest(&vars) {
                     return search.end(engine, Some((violation, number, None)));
                 }
@@ -188,6 +193,7 @@ impl Search {
             transitions: self.edges.len() as u64,
             complete: self.complete,
             rests: self.rests.len() as u32,
+            outcomes: self.outcomes.clone(),
             violation: violation.map(|(violation, at, last)| {
                 let mut path = self.path(engine, at);
                 path.extend(last);

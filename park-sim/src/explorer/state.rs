@@ -34,6 +34,8 @@ pub(crate) struct Memory {
     pub(crate) landed: bool,
     /// The CPU has acknowledged.
     pub(crate) home: bool,
+    /// The CPU has acknowledged in the other lot.
+    pub(crate) moved: bool,
     /// The CPU has executed WBINVD on its way in.
     pub(crate) flushed: bool,
     /// The generation of the last lease holder that has taken over, 0 before: no claim of an older one may follow.

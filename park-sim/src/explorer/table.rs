@@ -1,6 +1,6 @@
-//! The configurations that the tests explore, and what none of them can reach.
+//! The configurations that the tests explore, and the little that none of them can reach.
 
-use super::config::{Afterwards, ApicState, Config, Do, Faults, MonitorLine, Mortality, Start, Time};
+use super::config::{Afterwards, ApicState, Config, Do, Faults, MonitorLine, Mortality, Post, Start, Time};
 use crate::machine::{EventKind, Knob, Vendor};
 use park_core::Mechanism;
 use park_core::lot::{PagingLevels, WaitFlags};
@@ -18,60 +18,33 @@ const fn excluded<T: Copy>(what: T, reason: &'static str) -> Excluded<T> {
     Excluded { what, reason }
 }
 
-const PINNED_BY_SCENE: &str =
-    "concerns CPUs that execute host-modelled code here; scenarios and the machine's tests vary it";
-const GONE: &str = "concerns a CPU after INIT or shutdown, where a path ends; the machine's tests vary it";
-const NOT_USED: &str =
-    "concerns an instruction or state that no parked CPU is in; scenarios and the machine's tests vary it";
-
-/// Knobs that no exploration varies.
+/// Knobs that no exploration varies, because no path consults them. If one did, the test would say so.
 pub const EXCLUDED_KNOBS: &[Excluded<Knob>] = &[
-    excluded(Knob::SmmRendezvous, PINNED_BY_SCENE),
-    excluded(Knob::IcrBusy, PINNED_BY_SCENE),
-    excluded(Knob::McBroadcastAmd, PINNED_BY_SCENE),
-    excluded(Knob::IcrReorder, "the machine is in xAPIC mode, whose ICR is uncached memory"),
-    excluded(Knob::McWfs, GONE),
-    excluded(Knob::NmiWfsIntel, GONE),
-    excluded(Knob::InitWfs, GONE),
-    excluded(Knob::IrrAcrossInitAmd, GONE),
-    excluded(Knob::RInitAcrossInit, GONE),
-    excluded(Knob::SmiShutdown, GONE),
-    excluded(Knob::NmiShutdownAmd, GONE),
-    excluded(Knob::SvmeOffGif0, "bay code sets GIF before it clears EFER.SVME"),
     excluded(
-        Knob::Gif0Monitor,
-        "only CLGI with MONITOR consults it, which no vendor's orders ask for: it loses wakes, as a test of its own shows",
+        Knob::IcrReorder,
+        "consulted by an IPI that leaves while earlier stores wait: MFENCE; LFENCE stands before every one, as a planted \
+         fault shows that leaves it out",
     ),
-    excluded(Knob::NearStoreWakes, "nobody but the waiting CPU itself writes next to its doorbell"),
-    excluded(Knob::BlockedNmiMwait, "the way in and every handler unblock NMIs before the CPU waits"),
-    excluded(Knob::MaskedIntrMwait, NOT_USED),
-    excluded(Knob::DmaWakesDeep, NOT_USED),
-    excluded(Knob::DmaWakesAmd, NOT_USED),
-];
-
-/// Parts of the bay code that no exploration executes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CodePart {
-    /// The wait on the ACPI mailbox, and the way out through it.
-    Mailbox,
-    /// The way in from another lot.
-    Repark,
-    /// An NMI that interrupts the NMI handler of the parked IDT.
-    NestedNmi,
-    /// Stubs of exceptions, but for those that explorations raise.
-    ExceptionStubs,
-}
-
-/// What no exploration executes of the bay code.
-pub const EXCLUDED_CODE: &[Excluded<CodePart>] = &[
-    excluded(CodePart::Mailbox, "a wait mode of its own, with another partner: tested with the mailbox"),
-    excluded(CodePart::Repark, "needs a second lot: tested in worlds"),
-    excluded(CodePart::NestedNmi, "needs four events inside each other: the property `rings` met it, and tests it"),
     excluded(
-        CodePart::ExceptionStubs,
-        "one stub is as the other: park-x86 checks each one's bytes; #MC and #GP run here",
+        Knob::SvmeOffGif0,
+        "consulted where EFER.SVME is cleared while GIF = 0: STGI stands before the only WRMSR that clears it",
+    ),
+    excluded(
+        Knob::BlockedNmiMwait,
+        "consulted in MWAIT with NMIs blocked: an IRETQ, which unblocks them, stands before every way into the wait; the \
+         explorer checks in every state that no CPU waits blocked",
+    ),
+    excluded(
+        Knob::RInitAcrossInit,
+        "consulted by an INIT that is taken with VM_CR.R_INIT = 1: that turns INIT into #SX (AMD APM vol. 2, 15.30.1), for a \
+         parked CPU the end in a fault record, so it never comes to wait for SIPI, where alone it would take one",
     ),
 ];
+
+/// Offsets in the bay code that no exploration executes: the stubs of two vectors whose gates lead to handlers of their
+/// own, in all three tables of the lot. A test reads the gates.
+pub const STUBS_WITHOUT_GATE: &[Excluded<u8>] =
+    &[excluded(2, "the gates of NMI lead to its handlers"), excluded(18, "the gates of #MC lead to its handlers")];
 
 /// As [`PINNED`], and stores end MWAIT while GIF = 0.
 const STORES_WAKE: &[(Knob, u8)] = &[
@@ -82,6 +55,9 @@ const STORES_WAKE: &[(Knob, u8)] = &[
     (Knob::MonitorStale, 0),
     (Knob::Gif0Monitor, 0),
 ];
+
+/// A CPU moves to another lot, and lives there.
+const REPARK: &[Do] = &[Do::Repark, Do::AwaitSecond, Do::Vacate, Do::ConfirmSecond];
 
 /// A vector that some device or CPU sends to a parked CPU: held, since IF = 0.
 const STRAY_VECTOR: u8 = 0x31;
@@ -157,12 +133,31 @@ pub fn configurations() -> Vec<Config> {
         // What else may come: SMIs on which all CPUs meet, machine checks that reach all, busy ICRs, vectors, devices.
         Config { pinned: &[], ..hlt("hlt-smm-rendezvous") }.events(1, &[Smi]),
         Config { pinned: &[(Knob::SmmRendezvous, 0)], ..Config::new("hlt-amd", Vendor::Amd, Mechanism::Hlt) }
+            .holders(&[], &[])
             .events(1, &[MachineCheck]),
         Config { time: Time::Hasty, flags: WaitFlags::MONITOR, ..clgi("clgi-monitor-lost") },
         Config { monitor_line: MonitorLine::Doorbell, ..mwait("mwait-near") }.holders(&[Do::Confirm, Do::Wake(0)], &[]),
         mwait("mwait-vector").events(1, &[Fixed(STRAY_VECTOR)]),
         Config { device_writes: 2, mwait_hint: 0x20, ..mwait("mwait-device") },
         Config { device_writes: 2, ..Config::new("mwait-device-amd", Vendor::Amd, Mechanism::Mwait) },
+        // To another lot.
+        hlt("hlt-repark").holders(REPARK, &[]),
+        clgi("clgi-repark").holders(REPARK, &[]).events(1, &[Nmi, MachineCheck]),
+        // The ACPI mailbox, with an operating system as partner.
+        Config { flags: WaitFlags::MAILBOX, pinned: STORES_WAKE, ..mwait("mwait-mailbox") }
+            .holders(&[Do::Mailbox(Post::Test), Do::Mailbox(Post::Wakeup)], &[])
+            .events(1, &[Nmi, MachineCheck, Smi, FalseWake]),
+        Config { flags: WaitFlags::MAILBOX, ..hlt("hlt-mailbox") }
+            .holders(&[Do::Mailbox(Post::Test), Do::Mailbox(Post::Wakeup)], &[])
+            .events(1, &[Nmi, MachineCheck]),
+        Config { flags: WaitFlags::MAILBOX, time: Time::Hasty, ..hlt("hlt-mailbox-others") }
+            .holders(&[Do::Mailbox(Post::Unknown), Do::Mailbox(Post::ToAnother), Do::Mailbox(Post::TooFar)], &[])
+            .events(1, &[Nmi]),
+        Config { flags: WaitFlags::MAILBOX, pinned: STORES_WAKE, time: Time::Hasty, ..mwait("mwait-mailbox-next") }
+            .holders(&[Do::Mailbox(Post::Wakeup), Do::Mailbox(Post::ToAnother)], &[])
+            .events(1, &[Nmi, MachineCheck]),
+        Config { flags: WaitFlags::MAILBOX, ..hlt("hlt-mailbox-doorbell") }
+            .holders(&[Do::Wake(0)], &[Do::Mailbox(Post::Wakeup)]),
         // NMIs inside NMIs, and inside machine checks.
         hlt("hlt-nested").events(2, &[Nmi, Smi]),
         hlt("hlt-nested-mc").holders(&[], &[]).events(4, &[MachineCheck, Nmi, Smi]),
@@ -186,13 +181,9 @@ pub fn configurations() -> Vec<Config> {
         Config { start: Start::Arrival, ..clgi("clgi-arrival") }
             .holders(&[Do::AwaitArrival, Do::Confirm], &[])
             .events(1, &[Nmi, MachineCheck]),
-        Config {
-            start: Start::Arrival,
-            levels: PagingLevels::Five,
-            ..hlt("hlt-arrival-5-level")
-        }
-        .holders(&[Do::AwaitArrival], &[])
-        .events(1, &[Nmi, MachineCheck]),
+        Config { start: Start::Arrival, levels: PagingLevels::Five, ..hlt("hlt-arrival-5-level") }
+            .holders(&[Do::AwaitArrival], &[])
+            .events(1, &[Nmi, MachineCheck]),
         Config { start: Start::Arrival, faults: Faults::ByMachineCheck, ..mwait("mwait-arrival-fatal") }
             .holders(&[Do::AwaitArrival], &[])
             .events(1, &[MachineCheckFatal]),

@@ -1,11 +1,12 @@
 //! A lease holder: a script of park-core's own operations, one access a step.
 
-use super::config::{Config, DEADLINE_UNITS, Do, KICK_UNITS};
-use super::scene::{NEW, OLD, Scene};
+use super::config::{Config, DEADLINE_UNITS, Do, KICK_UNITS, Post, Time};
+use super::elsewhere::Letter;
+use super::scene::{NEW, OLD, PARKED, Scene};
 use park_core::lot::{Doorbell, Phase, bay};
 use park_core::op::{
-    Accept, AwaitArrival, Confirm, DeadOwner, Flush, HandOver, Held, Hold, Lease, Operation, Release, Reply, Seize,
-    Step, TakeOver, Timing, Wake,
+    Accept, Arrived, AwaitArrival, Confirm, DeadOwner, Flush, HandOver, Held, Hold, Lease, Operation, Release, Repark,
+    Reply, Seize, Step, TakeOver, Ticket, Timing, Vacate, Wake,
 };
 use park_core::{Error, ErrorKind, Ticks};
 
@@ -45,6 +46,9 @@ enum Op {
     Release(Release),
     Flush(Flush),
     Unknown(Unknown),
+    Repark(Repark),
+    Vacate(Vacate),
+    Letter(Letter),
     HandOver(HandOver),
     Accept(Accept),
     Seize(Seize),
@@ -55,6 +59,8 @@ enum Op {
 pub(crate) enum Yield {
     Nothing,
     Held(Held),
+    Left(Ticket),
+    Arrived(Arrived),
     TakeOver(TakeOver),
 }
 
@@ -91,6 +97,9 @@ pub(crate) struct Waker {
     pub(crate) handed_over: bool,
     lease: Option<Lease>,
     held: Option<Held>,
+    taken: Option<TakeOver>,
+    left: Option<Ticket>,
+    arrived: Option<Arrived>,
 }
 
 /// The clock stands still here: nothing waits longer than a kick beyond the deadline.
@@ -111,6 +120,9 @@ impl Waker {
             handed_over: false,
             lease,
             held: None,
+            taken: None,
+            left: None,
+            arrived: None,
         };
         waker.begin(config, scene);
         waker
@@ -139,6 +151,11 @@ impl Waker {
         }
     }
 
+    /// What it came to.
+    pub(crate) fn outcome(&self) -> (u8, bool, bool, Option<TakeOver>, bool) {
+        (self.command, self.dead, self.is_third, self.taken, self.is_over())
+    }
+
     /// Whether it does nothing any more.
     pub(crate) fn is_over(&self) -> bool {
         self.dead || self.next == Step::Done(())
@@ -164,7 +181,7 @@ impl Waker {
                 self.next = Step::Done(());
                 return;
             };
-            if let Some(op) = self.operation(command, scene) {
+            if let Some(op) = self.operation(command, config, scene) {
                 self.op = op;
                 if self.step_op(Reply::Start).is_none() {
                     return;
@@ -174,7 +191,7 @@ impl Waker {
         }
     }
 
-    fn operation(&self, command: Do, scene: &Scene) -> Option<Op> {
+    fn operation(&self, command: Do, config: &Config, scene: &Scene) -> Option<Op> {
         let timing = Timing { kick_interval_ticks: KICK_UNITS, deadline: DEADLINE_UNITS };
         let bay = self.lease.and_then(|lease| lease.bay(scene.bay.index()).ok());
         let wake = |entry| bay.map(|bay| Op::Wake(Wake::new(bay, entry, timing)));
@@ -188,6 +205,21 @@ impl Waker {
             Do::Release => self.held.map(|held| Op::Release(Release::new(held, DEADLINE_UNITS))),
             Do::Flush => bay.map(|bay| Op::Flush(Flush::new(bay, timing))),
             Do::Unknown => bay.map(|bay| Op::Unknown(Unknown::new(bay.offset()))),
+            Do::Repark => {
+                let (bay, second) = (bay?, scene.second.as_ref()?);
+                Repark::new(bay, &second.lease, second.bay, second.transit, timing).ok().map(Op::Repark)
+            }
+            Do::AwaitSecond => {
+                scene.second.as_ref().map(|second| Op::AwaitArrival(AwaitArrival::new(second.bay, DEADLINE_UNITS)))
+            }
+            Do::ConfirmSecond => scene.second.as_ref().map(|second| Op::Confirm(Confirm::new(second.bay, timing))),
+            Do::Vacate => Vacate::new(self.left?, self.arrived?).ok().map(Op::Vacate),
+            Do::Mailbox(post) => {
+                // The mailbox has no way to take a Wakeup back: who is in a hurry must wait all the same.
+                let waits = config.time == Time::Hasty && matches!(post, Post::Wakeup | Post::Test);
+                let deadline = if waits { Ticks::MAX } else { DEADLINE_UNITS };
+                Some(Op::Letter(Letter::new(post, PARKED as u32, deadline)))
+            }
             Do::HandOver => self.lease.map(|lease| Op::HandOver(HandOver::new(&lease))),
             Do::Accept => Some(Op::Accept(Accept::new(&scene.lot))),
             Do::Seize => Some(Op::Seize(Seize::new(&scene.lot, DeadOwner::declared()))),
@@ -202,7 +234,12 @@ impl Waker {
         let mut goes_on = true;
         match &result {
             Ok(Yield::Held(held)) => self.held = Some(*held),
-            Ok(Yield::TakeOver(taken)) => self.lease = Some(taken.lease),
+            Ok(Yield::TakeOver(taken)) => {
+                self.lease = Some(taken.lease);
+                self.taken = Some(*taken);
+            }
+            Ok(Yield::Left(ticket)) => self.left = Some(*ticket),
+            Ok(Yield::Arrived(arrived)) => self.arrived = Some(*arrived),
             Ok(Yield::Nothing) => match command {
                 // The CPU is gone, or the lot is.
                 Do::Wake(_) | Do::WakeByBadRoot | Do::WakeToBadRip => goes_on = false,
@@ -242,7 +279,10 @@ impl Waker {
         let now = self.now;
         let step = match &mut self.op {
             Op::None => Ran::Going(Step::Done(())),
-            Op::AwaitArrival(op) => run(op, reply, now, |_| Yield::Nothing),
+            Op::AwaitArrival(op) => run(op, reply, now, Yield::Arrived),
+            Op::Repark(op) => run(op, reply, now, Yield::Left),
+            Op::Vacate(op) => run(op, reply, now, |()| Yield::Nothing),
+            Op::Letter(op) => run(op, reply, now, |()| Yield::Nothing),
             Op::Confirm(op) => run(op, reply, now, |_| Yield::Nothing),
             Op::Wake(op) => run(op, reply, now, |_| Yield::Nothing),
             Op::Hold(op) => run(op, reply, now, Yield::Held),

@@ -1,10 +1,10 @@
 //! What an explorer asks of the machine beside steps: which translations of a CPU are what its page tables say now, so that they may come and
 //! go without a trace; exceptions out of nowhere; a meeting in SMM.
 
-use super::paging::Dir;
 use super::activity::Outcome;
 use super::fault::Fault;
 use super::interrupt::Source;
+use super::paging::Dir;
 use super::{AccessKind, Machine};
 
 /// Vectors whose exceptions push an error code (S:Table 6-1; A: #VC and #SX too).

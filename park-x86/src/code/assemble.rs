@@ -43,6 +43,7 @@ global_asm!(
     MAILBOX = const header::MAILBOX,
     DOORBELL = const bay::DOORBELL,
     ENTRY_RIP = const bay::ENTRY_RIP,
+    MAILBOX_VECTOR = const bay::MAILBOX_VECTOR,
     ENTRY_RSP = const bay::ENTRY_RSP,
     ENTRY_CR3 = const bay::ENTRY_CR3,
     ENTRY_ARG = const bay::ENTRY_ARG,

@@ -238,7 +238,7 @@ park_bay_code_start:
     mov     rax, rdx
     shr     rax, 32
     jnz     .Lmailbox_sleep                 # outside the departure map: the specification has no error, the OS waits
-    mov     [rbx + {ENTRY_RIP}], rdx
+    mov     [rbx + {MAILBOX_VECTOR}], rdx   # not the entry's RIP: a ring may be on its way
     mov     qword ptr [rbx + {STAGE}], {LEAVING_BY_MAILBOX}
     jmp     .Lbay_leave_by_mailbox
 .Lmailbox_test:
@@ -274,7 +274,7 @@ park_bay_code_start:
     cmovnz  rax, [rip + .Lbay_code - {CODE_OFFSET} + {DEPARTURE_ROOT5}]
     mov     cr3, rax
     lea     rsp, [rbx + {FAULT_STACK_TOP}]
-    mov     rdx, [rbx + {ENTRY_RIP}]
+    mov     rdx, [rbx + {MAILBOX_VECTOR}]
     lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_LEAVING}]
     jmp     rdx
 
