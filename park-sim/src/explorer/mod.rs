@@ -8,10 +8,26 @@
 //! The explorer has no branch for faults: a planted fault is a change of the lot's bytes, or of the sanitising, before
 //! the CPU parks ([`Plant`]).
 //!
-//! What a state's key leaves out is listed in `key.rs`. Interleavings are reduced only where moves commute with every
-//! move of others: a holder's read of a word that nobody writes, and its putting a store into its own buffer, follow its
-//! last access at once; stores of the parked CPU to the counters and stacks of its own bay, which nobody else reads, are
-//! visible as soon as they are the oldest.
+//! # Reductions
+//!
+//! What a state's key leaves out is listed in `key.rs`, what a path forgets in `forget.rs`. Moves are left out only where
+//! they commute with every move of others:
+//!
+//! * A holder's read of a word that nobody writes, and its putting a store into its own buffer, follow its last access at
+//!   once; so does its next look behind a wait in which its clock did not move. A holder that may die stops before each
+//!   store.
+//! * Stores of the parked CPU to the counters and stacks of its own bay, which nobody else reads, are visible as soon as
+//!   they are the oldest.
+//! * An event that can be taken when it comes is taken in the same move. To come, it sets a latch that only the parked CPU
+//!   looks at; so what others do between its coming and its being taken they can as well do before it came. Of two events
+//!   that wait together the CPU takes the first by priority: the other one might as well come at the boundary behind it.
+//!   NMIs that holders send stay moves of their own.
+//!
+//! Translations may vanish at any moment. One that a walk would yield again makes no difference and is in no key; for each
+//! of the others, which are there between a change of CR3 or of control bits and what flushes them, there is a move that
+//! drops it.
+//!
+//! [`Reduction::Off`] explores without any of this. A test compares the ways in which small configurations come to rest.
 
 mod check;
 mod config;
@@ -20,6 +36,7 @@ mod elsewhere;
 mod engine;
 mod forget;
 mod hash;
+mod holders;
 mod key;
 mod liveness;
 mod scene;

@@ -46,8 +46,9 @@ impl Machine {
         self.raise(c, Fault { vector, error }, Source::Fault)
     }
 
-    /// Whether these CPUs, which execute host-modelled code, are in SMM.
-    pub(crate) fn check_in(&mut self, cpus: &[usize], inside: bool) {
+    /// An SMI that is on its way to `c`, or holds it, holds these CPUs too: they execute host-modelled code.
+    pub(crate) fn check_in(&mut self, c: usize, cpus: &[usize]) {
+        let inside = self.cpus[c].latches.smi || self.cpus[c].smm.inside;
         for cpu in cpus {
             self.cpus[*cpu].smm.inside = inside;
         }
