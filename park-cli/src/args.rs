@@ -1,7 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
-use crate::{completions, demo, lot, matrix, plan, sim};
+use crate::{completions, demo, lot, matrix, plan, sim, survey};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -19,6 +19,7 @@ pub const DEFAULT_DEADLINE_S: u64 = 600;
 #[command(name = "park", version = VERSION, color = ColorChoice::Never, disable_help_subcommand = true)]
 #[command(after_help = "Examples:
   park                                         what becomes of this machine's CPUs in a kexec
+  park survey                                  what this machine can do
   park sim --list                              the scenarios that are built in
   park sim linux-hlt-kexec-nmi --without nmi   the same, but nothing disturbs the CPU
 
@@ -35,6 +36,8 @@ pub struct Arguments {
 pub enum Command {
     /// Play the kexec of a machine like this one twice: parked Linux's way, and park's
     Demo(demo::Arguments),
+    /// Tell what a machine is, and by which mechanisms its CPUs can park
+    Survey(survey::Arguments),
     /// Plan which CPUs are parked in a situation, by which mechanism, and why
     Plan(Box<plan::Arguments>),
     /// Run a scenario in the simulator
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn nothing_is_the_demo() {
         assert_eq!(of("park").ok(), of("park demo").ok());
-        let seeded = demo::Arguments { seed: Some(255), json: true };
+        let seeded = demo::Arguments { seed: Some(255), json: true, ..demo::Arguments::default() };
         assert_eq!(of("park demo --seed 0xff --json").ok(), Some(Asked::Run(Command::Demo(seeded))));
     }
 

@@ -37,6 +37,7 @@ use output::Output;
 pub fn execute(command: &Command, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let exit = match command {
         Command::Demo(arguments) => demo::execute(arguments, out)?,
+        Command::Survey(arguments) => survey::execute(arguments, out)?,
         Command::Plan(arguments) => plan::execute(arguments, out)?,
         Command::Sim(arguments) => sim::execute(arguments, out)?,
         Command::Matrix(arguments) => matrix::execute(arguments, out)?,

@@ -74,3 +74,12 @@ impl<'w> Output<'w> {
         Ok(self.stream.flush()?)
     }
 }
+
+/// Tells contradictions on standard error, a line each.
+pub fn warn(sentences: &[String]) {
+    let mut stream = std::io::stderr().lock();
+    for sentence in sentences {
+        // If nobody hears it, the document still has it.
+        let _ = writeln!(stream, "park: warning: {sentence}");
+    }
+}

@@ -3,8 +3,9 @@
 use crate::demo::likeness::{Likeness, SimulatedVendor, likeness};
 use crate::exit::{Exit, Failure};
 use crate::input::one_line;
+use crate::machine::Machine;
 use crate::sim::document::{SimDocument, SimRequest, simulate};
-use crate::survey::document::Survey;
+use crate::survey::document::{SurveyDocument, survey};
 use park_sim::scenario::Scenario;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ pub struct DemoDocument {
     /// The seed of both runs.
     pub seed: u64,
     /// This machine.
-    pub survey: Survey,
+    pub survey: SurveyDocument,
     /// The simulated one.
     pub machine: Likeness,
     /// What happens in both runs, in words.
@@ -47,8 +48,8 @@ enum Way {
 ///
 /// # Errors
 /// Those of [`simulate`].
-pub fn demo(survey: Survey, seed: u64) -> Result<DemoDocument, Failure> {
-    let machine = likeness(&survey);
+pub fn demo(surveyed: &Machine, seed: u64) -> Result<DemoDocument, Failure> {
+    let machine = likeness(surveyed);
     let play = |way| {
         let text = scenario(&machine, way);
         let scenario = Scenario::parse(&text, "demo").map_err(|error| Failure::Run(one_line(&error.to_string())))?;
@@ -56,7 +57,7 @@ pub fn demo(survey: Survey, seed: u64) -> Result<DemoDocument, Failure> {
     };
     let (linux, park) = (play(Way::Linux)?, play(Way::Park)?);
     let events = events(&machine);
-    Ok(DemoDocument { schema: "park.demo/1", seed, survey, machine, events, linux, park })
+    Ok(DemoDocument { schema: "park.demo/1", seed, survey: survey(surveyed), machine, events, linux, park })
 }
 
 /// What happens, in words.
@@ -143,33 +144,31 @@ fn list(cpus: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{MachineArguments, VendorArgument};
     use crate::sim::words::is_well;
-    use crate::survey::document::survey;
-    use park_sim::machine::MachineConfig;
     use park_sim::scenario::Outcome;
 
-    fn of(config: &MachineConfig, cpus: u32, seed: u64) -> DemoDocument {
-        let cpuid = |leaf, subleaf| {
-            let regs = config.cpuid.get(leaf, subleaf);
-            [regs.eax, regs.ebx, regs.ecx, regs.edx]
-        };
-        match demo(survey(cpuid, Some(cpus)), seed) {
+    fn of(vendor: VendorArgument, shape: &str, seed: u64) -> DemoDocument {
+        let chosen = MachineArguments { cpuid: None, topology: shape.parse().ok(), vendor: Some(vendor) };
+        match chosen.machine().and_then(|machine| demo(&machine, seed)) {
             Ok(document) => document,
-            Err(failure) => panic!("{cpus} CPUs, seed {seed}: {failure}"),
+            Err(failure) => panic!("{shape}, seed {seed}: {failure}"),
         }
     }
 
     #[test]
     fn every_machine_shows_linux_losing_all_and_park_none() {
-        for config in [MachineConfig::intel(2), MachineConfig::amd(2)] {
-            for (cpus, seed) in [(2, 1), (3, 2), (4, 3), (4, u64::MAX), (17, 4), (64, 5)] {
-                let document = of(&config, cpus, seed);
+        for vendor in [VendorArgument::Intel, VendorArgument::Amd] {
+            let shapes = [("1x2x1", 1), ("1x3x1", 2), ("2x2x1", 3), ("1x2x2", u64::MAX), ("1x17x1", 4), ("2x16x2", 5)];
+            for (shape, seed) in shapes {
+                let document = of(vendor, shape, seed);
+                let cpus = document.survey.cpus.len();
                 assert_eq!(document.machine.example_because, None);
                 assert_eq!((document.linux.run.outcome, document.park.run.outcome), (Outcome::Lost, Outcome::Safe));
                 let parked =
                     |run: &SimDocument| run.run.cpus.iter().filter(|cpu| cpu.cpu > 0).cloned().collect::<Vec<_>>();
                 let (linux, park) = (parked(&document.linux), parked(&document.park));
-                assert_eq!((linux.len(), park.len()), (cpus as usize - 1, cpus as usize - 1));
+                assert_eq!((linux.len(), park.len()), (cpus - 1, cpus - 1));
                 assert!(linux.iter().all(|cpu| !is_well(cpu)), "{linux:?}");
                 assert!(park.iter().all(is_well), "{park:?}");
                 assert_eq!(document.exit(), Exit::AsAsked);
@@ -179,7 +178,7 @@ mod tests {
 
     #[test]
     fn equal_seeds_give_equal_documents() {
-        let json = |seed| serde_json::to_string(&of(&MachineConfig::amd(2), 4, seed)).ok();
+        let json = |seed| serde_json::to_string(&of(VendorArgument::Amd, "1x4x1", seed)).ok();
         assert_eq!(json(9), json(9));
     }
 }

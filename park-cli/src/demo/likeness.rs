@@ -1,7 +1,7 @@
 //! A simulated machine in the likeness of a surveyed one, and the two ways to park its CPUs.
 
+use crate::machine::Machine;
 use crate::sim::orders::{LATENCY_US, simulated};
-use crate::survey::document::{Survey, vendor};
 use cpu_park::Detected;
 use cpu_park::core::{Condition, Event, Mechanism};
 use cpu_park::x86::features::{FeatureSet, Vendor};
@@ -87,25 +87,25 @@ const PREFERENCE: [Mechanism; 4] = [Mechanism::Mwait, Mechanism::Hlt, Mechanism:
 
 /// Makes the likeness of a machine, or an example where there is none.
 #[must_use]
-pub fn likeness(survey: &Survey) -> Likeness {
-    let of = vendor(survey);
+pub fn likeness(machine: &Machine) -> Likeness {
+    let of = machine.vendor();
     let simulated_vendor =
         if matches!(of, Vendor::Amd | Vendor::Hygon) { SimulatedVendor::Amd } else { SimulatedVendor::Intel };
-    let example_because = why_example(survey, of);
+    let example_because = why_example(machine);
     let mut notes = Vec::new();
-    let present = usize::try_from(survey.logical_cpus).unwrap_or(usize::MAX);
+    let present = machine.cpus.len();
     let cpus = match example_because {
         Some(_) => EXAMPLE_CPUS,
         None => present.min(KERNEL_CPUS_MAX),
     };
     let config = simulated_vendor.config(cpus);
     let inside = simulated(&config);
-    let real = if example_because.is_some() { inside } else { survey.detected };
+    let real = if example_because.is_some() { inside } else { machine.detected() };
     if example_because.is_none() {
         if present > cpus {
             notes.push(format!("{cpus} of its {present} CPUs: a simulated kernel has room for no more"));
         }
-        if survey.hybrid {
+        if machine.is_hybrid {
             notes.push("its cores are of several kinds; the simulated ones are all alike".to_owned());
         }
     }
@@ -116,18 +116,19 @@ pub fn likeness(survey: &Survey) -> Likeness {
 }
 
 /// Why there is no likeness of a machine.
-fn why_example(survey: &Survey, vendor: Vendor) -> Option<String> {
-    let count = survey.logical_cpus;
-    if !matches!(vendor, Vendor::Intel | Vendor::Amd | Vendor::Hygon) {
-        return Some(format!("the simulator has rules for Intel and AMD CPUs, and this one is by {}", survey.vendor));
+fn why_example(machine: &Machine) -> Option<String> {
+    let detected = machine.detected();
+    let features = detected.features();
+    if !matches!(features.vendor, Vendor::Intel | Vendor::Amd | Vendor::Hygon) {
+        return Some(format!("the simulator has rules for Intel and AMD CPUs, and this one is by {}", machine.maker()));
     }
-    if survey.hypervisor {
+    if features.has(FeatureSet::HYPERVISOR) {
         return Some("a virtual machine's CPUs are parked by its hypervisor".to_owned());
     }
-    if !survey.detected.features().has(FeatureSet::APIC) {
+    if !features.has(FeatureSet::APIC) {
         return Some("this CPU has no local APIC, or it is switched off".to_owned());
     }
-    (count <= 1).then(|| "this machine has one CPU: there is none to park".to_owned())
+    (machine.cpus.len() <= 1).then(|| "this machine has one CPU: there is none to park".to_owned())
 }
 
 /// The first mechanism that the CPU offers, that the simulated CPU offers too, and whose claims keep it parked under all
@@ -177,15 +178,17 @@ fn objection(mechanism: Mechanism, real: &Detected, inside: &Detected) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::survey::document::survey;
+    use crate::machine::{CountSource, Origin};
+    use crate::topology::Identity;
     use cpu_park::core::CpuidResult;
 
-    fn of(config: &MachineConfig, change: impl Fn(u32, CpuidResult) -> CpuidResult, present: u32) -> Likeness {
+    fn of(config: &MachineConfig, change: impl Fn(u32, CpuidResult) -> CpuidResult, cpus: u32) -> Likeness {
         let cpuid = |leaf, subleaf| {
             let regs = config.cpuid.get(leaf, subleaf);
             change(leaf, [regs.eax, regs.ebx, regs.ecx, regs.edx])
         };
-        likeness(&survey(cpuid, Some(present)))
+        let identities: Vec<Identity> = (0..cpus).map(|apic_id| Identity::packed(apic_id, 0, 10, 10)).collect();
+        likeness(&Machine::alike(Origin::Asked, CountSource::Asked, &identities, cpuid))
     }
 
     fn same(_leaf: u32, regs: CpuidResult) -> CpuidResult {

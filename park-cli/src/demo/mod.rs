@@ -10,8 +10,7 @@ pub use args::Arguments;
 use crate::args::DEFAULT_SEED;
 use crate::deadline;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
-use crate::survey::document as survey;
+use crate::output::{Output, warn};
 
 /// Seconds that the demo may take: far more than it needs.
 const DEADLINE_S: u64 = 60;
@@ -21,9 +20,10 @@ const DEADLINE_S: u64 = 60;
 /// # Errors
 /// [`Failure`].
 pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let survey = survey::survey(survey::host_cpuid, survey::host_cpu_count());
+    let machine = arguments.machine.machine()?;
+    warn(&machine.warnings);
     let seed = arguments.seed.unwrap_or(DEFAULT_SEED);
-    let document = deadline::within(DEADLINE_S, move || document::demo(survey, seed))?;
+    let document = deadline::within(DEADLINE_S, move || document::demo(&machine, seed))?;
     if arguments.json {
         out.document(&document)?
     } else {

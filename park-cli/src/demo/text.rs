@@ -2,10 +2,11 @@
 
 use crate::demo::document::DemoDocument;
 use crate::exit::Failure;
+use crate::machine::{CountSource, Origin};
 use crate::output::Output;
-use crate::paint::{Cell, Tone, wrap};
+use crate::paint::{Cell, Tone, counted, wrap};
 use crate::sim::words::{fate, is_well, way};
-use crate::survey::document::{CpuCountSource, Survey};
+use crate::survey::document::SurveyDocument;
 use park_sim::scenario::CpuReport;
 
 /// Most characters of a line of text, and of each of the two columns.
@@ -22,7 +23,7 @@ pub fn print(document: &DemoDocument, out: &mut Output<'_>) -> Result<(), Failur
     let machine = &document.machine;
     text("park takes x86 CPUs away from a kernel and holds them where a kexec can't hurt them: an example.", out)?;
     out.line("")?;
-    text(&format!("This machine: {}", describe(&document.survey)), out)?;
+    text(&format!("{}: {}", heading(document.survey.origin), describe(&document.survey)), out)?;
     match &machine.example_because {
         Some(why) => {
             let vendor = machine.vendor.title();
@@ -59,16 +60,13 @@ fn text(words: &str, out: &mut Output<'_>) -> Result<(), Failure> {
     lines.iter().try_for_each(|line| out.line(&format!("{:indent$}{line}", "")))
 }
 
-fn describe(survey: &Survey) -> String {
-    let cpus = match (survey.logical_cpus, survey.cpu_count_source) {
-        (1, _) => "1 CPU".to_owned(),
-        (count, CpuCountSource::OperatingSystem) => format!("{count} CPUs"),
-        (count, CpuCountSource::Cpuid) => format!("{count} CPUs in a package"),
-    };
+fn describe(survey: &SurveyDocument) -> String {
+    let package = if survey.logical_cpus_source == CountSource::TopologyLeaves { " in a package" } else { "" };
+    let cpus = format!("{}{package}", counted(survey.logical_cpus, "CPU"));
     let offered: Vec<&str> = survey.mechanisms.iter().filter(|one| one.available).map(|one| one.name).collect();
     let offered =
         if offered.is_empty() { "no way to park".to_owned() } else { format!("can park by {}", offered.join(", ")) };
-    let mut text = format!("{} family {:x}h model {:x}h, {cpus}", survey.vendor, survey.family, survey.model);
+    let mut text = format!("{} family {:x}h model {:x}h, {cpus}", survey.maker, survey.family, survey.model);
     if survey.hypervisor {
         text.push_str(", a virtual machine");
     }
@@ -100,4 +98,12 @@ fn conclusion(document: &DemoDocument, out: &mut Output<'_>) -> Result<(), Failu
     out.line(
         "Next: `park sim linux-hlt-kexec-nmi --trace` shows one die step by step; `park sim --list` lists what else.",
     )
+}
+
+const fn heading(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Host => "This machine",
+        Origin::Dump => "The machine of the dump",
+        Origin::Asked => "A machine of this shape",
+    }
 }

@@ -1,12 +1,9 @@
 //! The machine that the program runs on.
 
 use super::count::packed;
-use super::dumped::{id_text, is_hybrid};
-use super::{CountSource, Machine, MachineCpu, Origin};
-use crate::topology::{CPUS_MAX, Identity, Topology};
+use super::{CountSource, Machine, Origin};
+use crate::topology::{CPUS_MAX, Identity};
 use cpu_park::core::CpuidResult;
-use cpu_park::detect;
-use cpu_park::x86::registers::cpuid::LEAF_VERSION;
 use std::collections::BTreeSet;
 
 /// CPUID of the CPU that executes this.
@@ -56,23 +53,12 @@ fn of(cpuid: impl Fn(u32, u32) -> CpuidResult, told: &Told) -> Machine {
             (known.map(|apic_id| Identity { apic_id: *apic_id, ..asked }).collect(), CountSource::OperatingSystem)
         }
     };
-    let topology = Topology::new(&identities);
-    let is_hybrid = is_hybrid(&cpuid);
-    if is_hybrid {
+    let mut machine = Machine::alike(Origin::Host, count_source, &identities, &cpuid);
+    if machine.is_hybrid {
         notes.push("its cores are of several kinds, and one of them was asked".to_owned());
     }
-    Machine {
-        origin: Origin::Host,
-        count_source,
-        kinds: vec![detect(&cpuid)],
-        cpus: topology.places().iter().map(|place| MachineCpu { place: *place, kind: 0 }).collect(),
-        topology,
-        vendor_id: id_text(&cpuid),
-        signature: cpuid(LEAF_VERSION, 0)[0],
-        is_hybrid,
-        warnings: Vec::new(),
-        notes,
-    }
+    machine.notes = notes;
+    machine
 }
 
 /// The `apicid` of each CPU in Linux's /proc/cpuinfo; none if two are alike.

@@ -1,10 +1,8 @@
 //! A machine of a shape that was asked for: the CPU of park's simulator, as often as the shape says.
 
-use super::dumped::{id_text, is_hybrid};
-use super::{CountSource, Machine, MachineCpu, Origin};
-use crate::topology::{Shape, Topology};
+use super::{CountSource, Machine, Origin};
+use crate::topology::Shape;
 use cpu_park::core::CpuidResult;
-use cpu_park::detect;
 use cpu_park::x86::registers::cpuid::LEAF_VERSION;
 use park_sim::machine::{CpuidTable, MachineConfig};
 
@@ -61,22 +59,9 @@ fn answer(table: &CpuidTable, shape: Shape, apic_id: u32, leaf: u32, subleaf: u3
 
 /// The machine.
 pub(super) fn machine(vendor: VendorArgument, shape: Shape) -> Machine {
-    let identities = shape.identities();
     let table = vendor.table();
     let cpuid = |leaf, subleaf| answer(&table, shape, 0, leaf, subleaf);
-    let topology = Topology::new(&identities);
-    Machine {
-        origin: Origin::Asked,
-        count_source: CountSource::Asked,
-        kinds: vec![detect(cpuid)],
-        cpus: topology.places().iter().map(|place| MachineCpu { place: *place, kind: 0 }).collect(),
-        topology,
-        vendor_id: id_text(cpuid),
-        signature: cpuid(LEAF_VERSION, 0)[0],
-        is_hybrid: is_hybrid(cpuid),
-        warnings: Vec::new(),
-        notes: Vec::new(),
-    }
+    Machine::alike(Origin::Asked, CountSource::Asked, &shape.identities(), cpuid)
 }
 
 #[cfg(test)]

@@ -11,9 +11,13 @@ pub use count::CountSource;
 pub use host::host_cpuid;
 pub use invented::{VendorArgument, invented_cpuid};
 
-use crate::topology::{Place, Topology};
-use cpu_park::Detected;
+use crate::topology::{Identity, Place, Summary, Topology};
+use cpu_park::core::CpuidResult;
 use cpu_park::x86::features::Vendor;
+use cpu_park::x86::registers::cpuid::LEAF_VERSION;
+use cpu_park::{Detected, detect};
+use dumped::{id_text, is_hybrid};
+use serde::Serialize;
 
 /// A CPU of a [`Machine`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +29,8 @@ pub struct MachineCpu {
 }
 
 /// Where a machine comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The program runs on it.
     Host,
@@ -61,10 +66,33 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// A machine of CPUs that are all like the one whose CPUID is asked, called with EAX and ECX.
+    #[must_use]
+    pub fn alike(
+        origin: Origin,
+        count_source: CountSource,
+        identities: &[Identity],
+        cpuid: impl Fn(u32, u32) -> CpuidResult,
+    ) -> Self {
+        let topology = Topology::new(identities);
+        Self {
+            origin,
+            count_source,
+            kinds: vec![detect(&cpuid)],
+            cpus: topology.places().iter().map(|place| MachineCpu { place: *place, kind: 0 }).collect(),
+            topology,
+            vendor_id: id_text(&cpuid),
+            signature: cpuid(LEAF_VERSION, 0)[0],
+            is_hybrid: is_hybrid(&cpuid),
+            warnings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// What the bootstrap processor can do.
     #[must_use]
     pub fn detected(&self) -> Detected {
-        self.kinds.first().copied().unwrap_or_else(|| cpu_park::detect(|_, _| [0; 4]))
+        self.kinds.first().copied().unwrap_or_else(|| detect(|_, _| [0; 4]))
     }
 
     /// Who made it.
@@ -73,10 +101,36 @@ impl Machine {
         self.detected().features().vendor
     }
 
+    /// Who made it, as people call them.
+    #[must_use]
+    pub fn maker(&self) -> String {
+        match self.vendor() {
+            Vendor::Other => format!("`{}`", self.vendor_id),
+            known => known.name().to_owned(),
+        }
+    }
+
     /// What a CPU can do.
     #[must_use]
     pub fn detected_of(&self, cpu: &MachineCpu) -> Detected {
         self.kinds.get(cpu.kind).copied().unwrap_or_else(|| self.detected())
+    }
+
+    /// EAX of leaf 1 as documents show it: eight hexadecimal digits.
+    #[must_use]
+    pub fn signature_text(&self) -> String {
+        format!("{:08x}", self.signature)
+    }
+
+    /// What documents say of the machine.
+    #[must_use]
+    pub fn document(&self) -> MachineDocument {
+        MachineDocument {
+            origin: self.origin,
+            vendor: vendor_name(self.vendor()),
+            signature: self.signature_text(),
+            topology: self.topology.summary(),
+        }
     }
 
     /// True if this CPU is the bootstrap processor, as far as is known.
@@ -84,6 +138,19 @@ impl Machine {
     pub fn is_bootstrap(&self, cpu: &MachineCpu) -> bool {
         self.topology.places().get(self.topology.bootstrap()).is_some_and(|place| place.apic_id == cpu.place.apic_id)
     }
+}
+
+/// A machine in documents: `machine`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct MachineDocument {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The vendor's name, see [`vendor_name`].
+    pub vendor: &'static str,
+    /// EAX of leaf 1, eight hexadecimal digits.
+    pub signature: String,
+    /// Packages, caches, cores and threads.
+    pub topology: Summary,
 }
 
 /// The name of a vendor in documents and options.

@@ -1,39 +1,31 @@
-//! This machine by CPUID: who made it, how many CPUs, what park can do with them.
+//! A machine by CPUID, and the document of schema `park.survey/1`.
 
-use cpu_park::core::{CpuidResult, Mechanism};
-use cpu_park::x86::features::{FeatureSet, Features, Vendor};
-use cpu_park::x86::registers::cpuid::LEAF_EXTENDED;
-use cpu_park::{Detected, detect};
+use crate::machine::{CountSource, Machine, MachineCpu, Origin, vendor_name};
+use crate::topology::{Place, Summary};
+use cpu_park::Detected;
+use cpu_park::core::Mechanism;
+use cpu_park::x86::errata::Erratum;
+use cpu_park::x86::features::{FeatureSet, MonitorLeaf};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
-/// Extended topology enumeration, the second and the first form (SDM vol. 2A, "CPUID", leaves 1Fh and 0Bh).
-const LEAVES_TOPOLOGY: [u32; 2] = [0x1f, 0xb];
-/// AMD: size identifiers; ECX\[7:0\] is the number of threads in the package less one (APM vol. 3, Fn8000_0008).
-const LEAF_SIZES: u32 = 0x8000_0008;
-/// Structured extended features; EDX\[15\] of subleaf 0 says hybrid (SDM vol. 2A, "CPUID", leaf 7).
-const LEAF_STRUCTURED: u32 = 7;
-const HYBRID_BIT: u32 = 15;
-/// Levels that the topology leaves may list before we stop looking; six are defined.
-const TOPOLOGY_LEVELS_MAX: u32 = 8;
-/// What an unlimited latency budget is called in orders.
+/// A latency budget that no depth of MWAIT exceeds, in microseconds.
 const ANY_LATENCY_US: u32 = u32::MAX;
+/// C-states that leaf 5 counts sub-states of (SDM vol. 2A, "CPUID", leaf 5, EDX).
+const C_STATES: u32 = 8;
 
-/// Where the number of CPUs comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CpuCountSource {
-    /// CPUID: those of one package.
-    Cpuid,
-    /// The operating system's list of CPUs that are present.
-    OperatingSystem,
-}
-
-/// What the demo needs to know of a machine.
-#[derive(Clone, Debug, Serialize)]
-pub struct Survey {
-    /// `Intel`, `AMD`, `Hygon`, `Centaur`, `Zhaoxin` or `unknown vendor`.
+/// The document of schema `park.survey/1`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SurveyDocument {
+    /// `park.survey/1`.
+    pub schema: &'static str,
+    /// Where the machine comes from.
+    pub origin: Origin,
+    /// `intel`, `amd`, `hygon`, `centaur`, `zhaoxin` or `other`.
     pub vendor: &'static str,
-    /// EAX of leaf 1, hexadecimal.
+    /// Twelve characters of leaf 0.
+    pub vendor_id: String,
+    /// EAX of leaf 1, eight hexadecimal digits.
     pub signature: String,
     /// Family, extended fields added in.
     pub family: u16,
@@ -47,88 +39,133 @@ pub struct Survey {
     pub hybrid: bool,
     /// Logical CPUs.
     pub logical_cpus: u32,
-    /// Who says so.
-    pub cpu_count_source: CpuCountSource,
+    /// Who says how many.
+    pub logical_cpus_source: CountSource,
+    /// Packages, caches, cores and threads.
+    pub topology: Summary,
+    /// Every CPU, by APIC id.
+    pub cpus: Vec<Place>,
+    /// What the bootstrap processor has and has not.
+    pub features: BTreeMap<String, bool>,
+    /// What MONITOR watches, and how deep MWAIT may go.
+    pub monitor: Option<Monitor>,
+    /// Names of the errata that touch parking.
+    pub errata: Vec<&'static str>,
     /// Every mechanism, and why it is or isn't available.
     pub mechanisms: Vec<MechanismSurvey>,
     /// What park does not know of this CPU.
     pub unknown: &'static [&'static str],
-    /// The CPU that was asked.
+    /// Contradictions in what was read.
+    pub warnings: Vec<String>,
+    /// What had to be assumed.
+    pub notes: Vec<String>,
+    /// The vendor as people call it.
     #[serde(skip)]
-    pub detected: Detected,
+    pub maker: String,
+    /// The errata in full.
+    #[serde(skip)]
+    pub errata_in_full: Vec<&'static Erratum>,
+}
+
+/// Leaf 5.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Monitor {
+    /// Bytes of the smallest monitor line.
+    pub smallest_line_bytes: u16,
+    /// Bytes of the largest.
+    pub largest_line_bytes: u16,
+    /// MWAIT's sub-states of C0 to C7.
+    pub mwait_substates: Vec<u32>,
+}
+
+impl Monitor {
+    fn new(leaf: MonitorLeaf) -> Self {
+        Self {
+            smallest_line_bytes: leaf.smallest_line,
+            largest_line_bytes: leaf.largest_line,
+            mwait_substates: (0..C_STATES).map(|c| leaf.substates_of(c)).collect(),
+        }
+    }
 }
 
 /// One mechanism on a machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct MechanismSurvey {
     /// Its name.
     pub name: &'static str,
-    /// Whether a CPU of this machine can park by it, as far as CPUID tells.
+    /// Whether every CPU of this machine can park by it, as far as CPUID tells.
     pub available: bool,
     /// Why, in a sentence.
     pub why: String,
 }
 
-/// CPUID of the CPU that executes this.
+/// Surveys a machine.
 #[must_use]
-pub fn host_cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
-    let result = core::arch::x86_64::__cpuid_count(leaf, subleaf);
-    [result.eax, result.ebx, result.ecx, result.edx]
-}
-
-/// How many CPUs the operating system says are present; `None` where it does not say.
-#[must_use]
-pub fn host_cpu_count() -> Option<u32> {
-    // Linux Documentation/ABI/testing/sysfs-devices-system-cpu: a list such as 0-3,8.
-    let list = std::fs::read_to_string("/sys/devices/system/cpu/present").ok()?;
-    count_of_list(list.trim())
-}
-
-fn count_of_list(list: &str) -> Option<u32> {
-    let mut count = 0u32;
-    for range in list.split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
-    }
-    (count > 0).then_some(count)
-}
-
-/// Surveys the machine that `cpuid` belongs to. `present` is the operating system's number of CPUs, if it has one.
-#[must_use]
-pub fn survey(cpuid: impl Fn(u32, u32) -> CpuidResult, present: Option<u32>) -> Survey {
-    let detected = detect(&cpuid);
+pub fn survey(machine: &Machine) -> SurveyDocument {
+    let detected = machine.detected();
     let features = detected.features();
-    let highest = cpuid(0, 0)[0];
-    let hybrid = highest >= LEAF_STRUCTURED && cpuid(LEAF_STRUCTURED, 0)[3] >> HYBRID_BIT & 1 == 1;
-    let (logical_cpus, cpu_count_source) = match present {
-        Some(count) => (count, CpuCountSource::OperatingSystem),
-        None => (cpuid_cpu_count(&cpuid, features), CpuCountSource::Cpuid),
-    };
-    let signature = if highest >= 1 { cpuid(1, 0)[0] } else { 0 };
-    Survey {
-        vendor: features.vendor.name(),
-        signature: format!("{signature:08x}"),
+    let summary = machine.topology.summary();
+    let errata_in_full = errata(machine);
+    let has = |(name, feature): (&str, FeatureSet)| (feature_name(name), features.has(feature));
+    SurveyDocument {
+        schema: "park.survey/1",
+        origin: machine.origin,
+        vendor: vendor_name(features.vendor),
+        vendor_id: machine.vendor_id.clone(),
+        signature: machine.signature_text(),
         family: features.signature.family,
         model: features.signature.model,
         stepping: features.signature.stepping,
         hypervisor: features.has(FeatureSet::HYPERVISOR),
-        hybrid,
-        logical_cpus,
-        cpu_count_source,
-        mechanisms: mechanisms(&detected),
+        hybrid: machine.is_hybrid,
+        logical_cpus: summary.threads,
+        logical_cpus_source: machine.count_source,
+        topology: summary,
+        cpus: machine.cpus.iter().map(|cpu| cpu.place).collect(),
+        features: FeatureSet::all().iter_names().map(has).collect(),
+        monitor: features.has(FeatureSet::MONITOR).then(|| Monitor::new(features.monitor)),
+        errata: errata_in_full.iter().map(|erratum| erratum.name).collect(),
+        mechanisms: Mechanism::ALL.into_iter().map(|mechanism| mechanism_of(machine, mechanism)).collect(),
         unknown: detected.unknown(),
-        detected,
+        warnings: machine.warnings.clone(),
+        notes: machine.notes.clone(),
+        maker: machine.maker(),
+        errata_in_full,
     }
 }
 
-fn mechanisms(detected: &Detected) -> Vec<MechanismSurvey> {
-    let describe = |mechanism: Mechanism, orders| match orders {
-        Ok(()) => MechanismSurvey { name: mechanism.name(), available: true, why: offered(mechanism).to_owned() },
-        Err(reason) => MechanismSurvey { name: mechanism.name(), available: false, why: reason },
+/// `MWAIT_INTERRUPT_BREAK` is `mwait-interrupt-break` in documents.
+fn feature_name(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
+}
+
+/// The errata of any kind of CPU that the machine has, each name once.
+fn errata(machine: &Machine) -> Vec<&'static Erratum> {
+    let mut found: Vec<&'static Erratum> = Vec::new();
+    for erratum in machine.kinds.iter().flat_map(Detected::errata) {
+        if !found.iter().any(|known| known.name == erratum.name) {
+            found.push(erratum);
+        }
+    }
+    found
+}
+
+/// A mechanism is available if every CPU has it.
+fn mechanism_of(machine: &Machine, mechanism: Mechanism) -> MechanismSurvey {
+    let reasons: Vec<Option<String>> = machine
+        .kinds
+        .iter()
+        .map(|kind| kind.orders(mechanism, ANY_LATENCY_US).err().map(|why| why.to_string()))
+        .collect();
+    let reason_of = |cpu: &MachineCpu| reasons.get(cpu.kind).and_then(Option::as_deref);
+    let lacking = machine.cpus.iter().filter(|cpu| reason_of(cpu).is_some()).count();
+    let first = machine.cpus.iter().find_map(reason_of);
+    let why = match first {
+        None => offered(mechanism).to_owned(),
+        Some(why) if lacking == machine.cpus.len() => why.to_owned(),
+        Some(why) => format!("not on {lacking} of {} CPUs: {why}", machine.cpus.len()),
     };
-    let offers = detected.mechanisms(ANY_LATENCY_US);
-    offers.map(|(mechanism, orders)| describe(mechanism, orders.map(|_| ()).map_err(|why| why.to_string()))).collect()
+    MechanismSurvey { name: mechanism.name(), available: first.is_none(), why }
 }
 
 /// What an available mechanism is, in a sentence.
@@ -141,90 +178,48 @@ const fn offered(mechanism: Mechanism) -> &'static str {
     }
 }
 
-/// Logical CPUs of one package, as CPUID says.
-fn cpuid_cpu_count(cpuid: impl Fn(u32, u32) -> CpuidResult, features: &Features) -> u32 {
-    let highest = cpuid(0, 0)[0];
-    for leaf in LEAVES_TOPOLOGY.into_iter().filter(|leaf| *leaf <= highest) {
-        let levels = (0..TOPOLOGY_LEVELS_MAX).map(|level| cpuid(leaf, level));
-        // ECX[15:8] is the level's type, 0 after the last; EBX[15:0] counts the logical CPUs below it.
-        let listed = levels.take_while(|level| level[2] >> 8 & 0xff != 0);
-        if let Some(count) = listed.map(|level| level[1] & 0xffff).max().filter(|count| *count > 0) {
-            return count;
-        }
-    }
-    if cpuid(LEAF_EXTENDED, 0)[0] >= LEAF_SIZES {
-        let count = cpuid(LEAF_SIZES, 0)[2] & 0xff;
-        if count > 0 {
-            return count + 1;
-        }
-    }
-    // Leaf 1, EBX[23:16]: addressable ids in the package, if the package can have more than one.
-    if features.has(FeatureSet::HTT) && highest >= 1 { (cpuid(1, 0)[1] >> 16 & 0xff).max(1) } else { 1 }
-}
-
-/// Who made the CPU, for code that must decide by it.
-#[must_use]
-pub const fn vendor(survey: &Survey) -> Vendor {
-    survey.detected.features().vendor
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{MachineArguments, VendorArgument};
 
-    /// `GenuineIntel` with the given highest leaf, in the order of CPUID's result.
-    const fn intel(highest: u32) -> CpuidResult {
-        [highest, 0x756e_6547, 0x6c65_746e, 0x4965_6e69]
-    }
-
-    fn client(leaf: u32, subleaf: u32) -> CpuidResult {
-        match (leaf, subleaf) {
-            (0, _) => intel(0x1f),
-            (1, _) => [0x000b_0671, 0x0080_0800, 1 << 3, 1 << 28 | 1 << 9 | 1 << 7 | 1 << 14],
-            (7, 0) => [0, 0, 0, 1 << HYBRID_BIT],
-            (0xb | 0x1f, 0) => [1, 2, 1 << 8, 0],
-            (0xb | 0x1f, 1) => [7, 24, 2 << 8 | 1, 0],
-            (0x8000_0000, _) => [0x8000_0008, 0, 0, 0],
-            (0x8000_0001, _) => [0, 0, 0, 1 << 29 | 1 << 20],
-            _ => [0; 4],
+    fn of(shape: &str, vendor: VendorArgument) -> Machine {
+        let chosen = MachineArguments { cpuid: None, topology: shape.parse().ok(), vendor: Some(vendor) };
+        match chosen.machine() {
+            Ok(machine) => machine,
+            Err(failure) => panic!("{shape}: {failure}"),
         }
     }
 
     #[test]
-    fn cpus_are_counted_by_cpuid_unless_the_system_knows() {
-        let by_cpuid = survey(client, None);
-        assert_eq!((by_cpuid.logical_cpus, by_cpuid.cpu_count_source), (24, CpuCountSource::Cpuid));
-        let by_system = survey(client, Some(16));
-        assert_eq!((by_system.logical_cpus, by_system.cpu_count_source), (16, CpuCountSource::OperatingSystem));
-    }
-
-    #[test]
-    fn a_hybrid_client_is_told_as_such() {
-        let survey = survey(client, None);
-        assert_eq!((survey.vendor, survey.hybrid, survey.hypervisor), ("Intel", true, false));
-        assert_eq!((survey.family, survey.model, survey.signature.as_str()), (6, 0xb7, "000b0671"));
-        let of = |name| survey.mechanisms.iter().find(|one| one.name == name).map(|one| one.available);
-        assert_eq!((of("hlt"), of("mwait"), of("clgi")), (Some(true), Some(true), Some(false)));
-    }
-
-    #[test]
-    fn amd_without_topology_leaves_counts_by_its_size_leaf() {
-        let amd = |leaf, _| match leaf {
-            0 => [1, 0x6874_7541, 0x444d_4163, 0x6974_6e65],
-            0x8000_0000 => [LEAF_SIZES, 0, 0, 0],
-            LEAF_SIZES => [0, 0, 15, 0],
-            _ => [0; 4],
+    fn a_survey_says_what_the_machine_is() {
+        let intel = survey(&of("2x8x2", VendorArgument::Intel));
+        assert_eq!((intel.vendor, intel.vendor_id.as_str()), ("intel", "GenuineIntel"));
+        assert_eq!((intel.signature.as_str(), intel.family, intel.model, intel.stepping), ("000606a6", 6, 0x6a, 6));
+        assert_eq!((intel.logical_cpus, intel.cpus.len(), intel.topology.packages), (32, 32, 2));
+        assert_eq!(intel.errata, ["ICX143"]);
+        let monitor =
+            Monitor { smallest_line_bytes: 64, largest_line_bytes: 64, mwait_substates: vec![0, 2, 0, 2, 0, 0, 0, 0] };
+        assert_eq!(intel.monitor, Some(monitor));
+        assert_eq!(intel.features.get("mwait-interrupt-break"), Some(&true));
+        assert_eq!(intel.features.get("svm"), Some(&false));
+        let available = |survey: &SurveyDocument| {
+            survey.mechanisms.iter().filter(|one| one.available).map(|one| one.name).collect::<Vec<_>>()
         };
-        assert_eq!(survey(amd, None).logical_cpus, 16);
-        assert_eq!(survey(|_, _| [0; 4], None).logical_cpus, 1);
+        assert_eq!(available(&intel), ["hlt", "mwait", "wait-for-sipi"]);
+        let amd = survey(&of("1x4x1", VendorArgument::Amd));
+        assert_eq!((amd.vendor, available(&amd)), ("amd", vec!["hlt", "mwait", "clgi", "wait-for-sipi"]));
     }
 
     #[test]
-    fn lists_of_cpus() {
-        assert_eq!(count_of_list("0"), Some(1));
-        assert_eq!(count_of_list("0-3,8,10-11"), Some(7));
-        for wrong in ["", "x", "3-1", "0-4294967295"] {
-            assert_eq!(count_of_list(wrong), None, "{wrong}");
+    fn a_mechanism_that_one_kind_of_cpu_lacks_is_not_available() {
+        let mut machine = of("1x4x1", VendorArgument::Intel);
+        // A CPU of another kind, without MONITOR.
+        machine.kinds.push(cpu_park::detect(|_, _| [0; 4]));
+        if let Some(last) = machine.cpus.last_mut() {
+            last.kind = 1;
         }
+        let mwait = mechanism_of(&machine, Mechanism::Mwait);
+        assert!(!mwait.available && mwait.why.starts_with("not on 1 of 4 CPUs: "), "{mwait:?}");
     }
 }
