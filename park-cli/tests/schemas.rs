@@ -1,6 +1,6 @@
 //! What the program prints with `--json` is what docs/schemas promises, and nothing that is not promised.
 
-use jsonschema::{Resource, Validator};
+use jsonschema::{Registry, Validator};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,14 @@ const COMMANDS: &[(&[&str], i32)] = &[
     (&["survey", "--json"], 0),
     (&["survey", "--json", "--cpuid", "tests/dumps/two-cores.txt"], 0),
     (&["survey", "--json", "--cpuid", "tests/dumps/no-monitor.txt"], 0),
+    (&["plan", "--situation", "kexec", "--cpuid", "tests/dumps/two-cores.txt", "--json"], 0),
+    (&["plan", "--situation", "consolidate", "--topology", "1x2x2", "--load", "90,0,0,0", "--json"], 0),
+    (&["plan", "--situation", "offline", "--topology", "2x2x2", "--latency-us", "0", "--json"], 1),
+    (&["plan", "--situation", "kexec", "--cpuid", "tests/dumps/another-vendor.txt", "--json"], 1),
+    (&["demo", "--json"], 0),
+    (&["demo", "--cpuid", "tests/dumps/two-cores.txt", "--json"], 0),
+    (&["demo", "--cpuid", "tests/dumps/another-vendor.txt", "--json"], 0),
+    (&["matrix", "--json"], 0),
     (&["sim", "--list", "--json"], 0),
     (&["sim", "linux-mwait-kexec", "--json"], 0),
     (&["sim", "linux-hlt-kexec-nmi", "--trace", "--json"], 0),
@@ -38,12 +46,17 @@ fn schemas() -> BTreeMap<String, Value> {
         .collect()
 }
 
-fn validator(name: &str, schemas: &BTreeMap<String, Value>) -> Validator {
-    let resources = schemas.values().map(|schema| {
-        let id = schema["$id"].as_str().expect("an id").to_owned();
-        (id, Resource::from_contents(schema.clone()))
-    });
-    let options = jsonschema::draft202012::options().with_resources(resources);
+/// All schemas, for those that refer to each other.
+fn registry(schemas: &BTreeMap<String, Value>) -> Registry<'_> {
+    let mut registry = Registry::new();
+    for (name, schema) in schemas {
+        registry = registry.add(format!("urn:park:{name}:1"), schema).expect("a schema");
+    }
+    registry.prepare().expect("schemas that refer to each other")
+}
+
+fn validator(name: &str, schemas: &BTreeMap<String, Value>, registry: &Registry<'_>) -> Validator {
+    let options = jsonschema::draft202012::options().with_registry(registry);
     options.build(&schemas[name]).unwrap_or_else(|error| panic!("{name}.json: {error}"))
 }
 
@@ -62,6 +75,7 @@ fn run(arguments: &[&str], code: i32) -> Value {
 #[test]
 fn every_document_is_what_its_schema_promises() {
     let schemas = schemas();
+    let registry = registry(&schemas);
     let mut met = BTreeSet::new();
     for (arguments, code) in COMMANDS {
         let document = run(arguments, *code);
@@ -69,7 +83,7 @@ fn every_document_is_what_its_schema_promises() {
         let name = schema.strip_prefix("park.").and_then(|rest| rest.strip_suffix("/1"));
         let name = name.unwrap_or_else(|| panic!("{arguments:?}: {schema}"));
         assert!(schemas.contains_key(name), "{arguments:?}: docs/schemas/{name}.json does not exist");
-        let validator = validator(name, &schemas);
+        let validator = validator(name, &schemas, &registry);
         let errors: Vec<String> =
             validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{arguments:?}: {errors:#?}");

@@ -1,13 +1,16 @@
 //! `park demo`: the kexec of a machine like this one, played twice, and the document of schema `park.demo/1`.
 
-use crate::demo::likeness::{Likeness, SimulatedVendor, likeness};
+use crate::demo::likeness::{Likeness, SimulatedVendor, likeness, plan_kexec};
 use crate::exit::{Exit, Failure};
 use crate::input::one_line;
 use crate::machine::Machine;
+use crate::plan::PlanDocument;
 use crate::sim::document::{SimDocument, SimRequest, simulate};
 use crate::survey::document::{SurveyDocument, survey};
+use cpu_park::core::ApicId;
 use park_sim::scenario::Scenario;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The document of schema `park.demo/1`.
 #[derive(Clone, Debug, Serialize)]
@@ -16,10 +19,15 @@ pub struct DemoDocument {
     pub schema: &'static str,
     /// The seed of both runs.
     pub seed: u64,
-    /// This machine.
+    /// The machine that was surveyed, as `park survey` shows it.
     pub survey: SurveyDocument,
+    /// Its plan, as `park plan --situation kexec` shows it.
+    pub plan: PlanDocument,
     /// The simulated one.
     pub machine: Likeness,
+    /// The plan of the example, if one is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example_plan: Option<PlanDocument>,
     /// What happens in both runs, in words.
     pub events: Vec<String>,
     /// Parked Linux's way.
@@ -44,20 +52,22 @@ enum Way {
     Park,
 }
 
-/// Plays both runs.
+/// Surveys a machine, plans its kexec and plays both runs.
 ///
 /// # Errors
-/// Those of [`simulate`].
+/// Those of [`simulate`] and of planning.
 pub fn demo(surveyed: &Machine, seed: u64) -> Result<DemoDocument, Failure> {
-    let machine = likeness(surveyed);
+    let plan = plan_kexec(surveyed)?;
+    let machine = likeness(surveyed, &plan)?;
     let play = |way| {
         let text = scenario(&machine, way);
         let scenario = Scenario::parse(&text, "demo").map_err(|error| Failure::Run(one_line(&error.to_string())))?;
         simulate(&scenario, &SimRequest { seed, ..SimRequest::default() })
     };
     let (linux, park) = (play(Way::Linux)?, play(Way::Park)?);
-    let events = events(&machine);
-    Ok(DemoDocument { schema: "park.demo/1", seed, survey: survey(surveyed), machine, events, linux, park })
+    let example_plan = machine.example_because.is_some().then(|| machine.plan.clone());
+    let (survey, events) = (survey(surveyed), events(&machine));
+    Ok(DemoDocument { schema: "park.demo/1", seed, survey, plan, machine, example_plan, events, linux, park })
 }
 
 /// What happens, in words.
@@ -96,15 +106,22 @@ fn scenario(machine: &Likeness, way: Way) -> String {
     let parked: Vec<usize> = (1..machine.cpus).collect();
     let cpus = list(&parked);
     let (name, by, expect) = match way {
-        Way::Linux => ("demo-linux", machine.linux, "expect = \"lost\"\ndeadly = \"overwrite\"\nremedy = \"hlt\""),
-        Way::Park => ("demo-park", machine.choice.mechanism, "expect = \"safe\""),
+        Way::Linux => ("demo-linux", "Linux", "expect = \"lost\"\ndeadly = \"overwrite\"\nremedy = \"hlt\""),
+        Way::Park => ("demo-park", "park", "expect = \"safe\""),
     };
+    let ids: Vec<String> = machine.apic_ids.iter().map(u32::to_string).collect();
+    let is_x2apic = machine.apic_ids.iter().any(|id| *id > ApicId::XAPIC_MAX.0);
     let mut text = format!(
         "name = \"{name}\"\nsummary = \"The kexec of this machine's likeness, CPUs parked by {by}.\"\n{expect}\n\
-         [machine]\nvendor = \"{}\"\ncpus = {}\n[[park]]\ncpus = {cpus}\nby = \"{by}\"\n",
+         [machine]\nvendor = \"{}\"\ncpus = {}\napic_ids = [{}]\nx2apic = {is_x2apic}\n",
         machine.vendor.name(),
         machine.cpus,
+        ids.join(", "),
     );
+    for (mechanism, cpus) in by_mechanism(machine) {
+        let by = if way == Way::Linux { machine.linux } else { mechanism };
+        text.push_str(&format!("[[park]]\ncpus = {}\nby = \"{by}\"\n", list(&cpus)));
+    }
     for step in ["hand-over", "kexec", "adopt\"\nhow = \"accept"] {
         put(&mut text, &format!("do = \"{step}\""));
     }
@@ -129,6 +146,18 @@ fn scenario(machine: &Likeness, way: Way) -> String {
         put(&mut text, &format!("do = \"wake\"\ncpus = {cpus}"));
     }
     text
+}
+
+/// The parked CPUs of each mechanism.
+#[must_use]
+pub fn by_mechanism(machine: &Likeness) -> BTreeMap<&'static str, Vec<usize>> {
+    let mut groups: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
+    for cpu in 0..machine.cpus {
+        if let Some(mechanism) = machine.mechanism_of(cpu) {
+            groups.entry(mechanism).or_default().push(cpu);
+        }
+    }
+    groups
 }
 
 fn put(text: &mut String, step: &str) {

@@ -1,18 +1,20 @@
 //! A simulated machine in the likeness of a surveyed one, and the two ways to park its CPUs.
 
-use crate::machine::Machine;
+use crate::exit::Failure;
+use crate::machine::{Machine, MachineCpu, VendorArgument};
+use crate::plan::{PlanDocument, PlanRequest, plan_machine};
 use crate::sim::orders::{LATENCY_US, simulated};
-use cpu_park::Detected;
-use cpu_park::core::{Condition, Event, Mechanism};
+use crate::topology::Shape;
+use cpu_park::core::Mechanism;
+use cpu_park::policy::Situation;
 use cpu_park::x86::features::{FeatureSet, Vendor};
-use cpu_park::x86::orders::StoreWake;
 use park_sim::foreign::Parker;
 use park_sim::machine::MachineConfig;
 use park_sim::world::KERNEL_CPUS_MAX;
 use serde::Serialize;
 
-/// CPUs of the example that is shown where this machine has no likeness.
-pub const EXAMPLE_CPUS: usize = 4;
+/// The example that is shown where a machine has no likeness.
+pub const EXAMPLE: Shape = Shape { packages: 1, cores_per_package: 4, threads_per_core: 1 };
 
 /// Whose rules a simulated machine follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -43,6 +45,15 @@ impl SimulatedVendor {
         }
     }
 
+    /// The machine that is shown where a surveyed one has no likeness.
+    fn example(self) -> Machine {
+        let vendor = match self {
+            Self::Intel => VendorArgument::Intel,
+            Self::Amd => VendorArgument::Amd,
+        };
+        Machine::of_shape(vendor, EXAMPLE)
+    }
+
     fn config(self, cpus: usize) -> MachineConfig {
         match self {
             Self::Intel => MachineConfig::intel(cpus),
@@ -58,69 +69,81 @@ pub struct Likeness {
     pub vendor: SimulatedVendor,
     /// How many CPUs; CPU 0 is the bootstrap processor.
     pub cpus: usize,
-    /// Why this is an example and not this machine; `None` if it is.
+    /// Why this is an example and not the surveyed machine; `None` if it is.
     pub example_because: Option<String>,
     /// In what else it differs from the surveyed machine.
     pub notes: Vec<String>,
-    /// How park parks its application processors.
-    pub choice: Choice,
-    /// How Linux would.
+    /// How Linux would park.
     pub linux: &'static str,
+    /// The CPUs in the simulator's order, by APIC id.
+    #[serde(skip)]
+    pub apic_ids: Vec<u32>,
+    /// What happens to the CPUs: the plan of the surveyed machine, or of the example.
+    #[serde(skip)]
+    pub plan: PlanDocument,
 }
 
-/// The mechanism that park parks by, and why that one.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Choice {
-    /// Its name.
-    pub mechanism: &'static str,
-    /// Why this one, in a sentence.
-    pub why: String,
-    /// Why not the others, by name.
-    pub passed_over: Vec<(&'static str, String)>,
+impl Likeness {
+    /// The mechanism of a simulated CPU; `None` if it goes on.
+    #[must_use]
+    pub fn mechanism_of(&self, cpu: usize) -> Option<&'static str> {
+        self.apic_ids.get(cpu).and_then(|apic_id| self.plan.mechanism_of(*apic_id))
+    }
 }
 
-/// What happens to the CPUs in the demo, and must not hurt those in the lot.
-pub const EVENTS: [Event; 5] = [Event::Overwrite, Event::Nmi, Event::SmiNoRestart, Event::McLocal, Event::McBroadcast];
-
-/// From what is saved and given up, the better first: MWAIT sleeps deeper than HLT and needs no IPI to wake; CLGI polls.
-const PREFERENCE: [Mechanism; 4] = [Mechanism::Mwait, Mechanism::Hlt, Mechanism::Clgi, Mechanism::WaitForSipi];
+/// Plans the kexec of a machine, as `park plan --situation kexec` does.
+///
+/// # Errors
+/// Those of [`plan_machine`].
+pub fn plan_kexec(machine: &Machine) -> Result<PlanDocument, Failure> {
+    plan_machine(machine, &PlanRequest::new(Situation::Kexec))
+}
 
 /// Makes the likeness of a machine, or an example where there is none.
-#[must_use]
-pub fn likeness(machine: &Machine) -> Likeness {
-    let of = machine.vendor();
-    let simulated_vendor =
-        if matches!(of, Vendor::Amd | Vendor::Hygon) { SimulatedVendor::Amd } else { SimulatedVendor::Intel };
-    let example_because = why_example(machine);
-    let mut notes = Vec::new();
-    let present = machine.cpus.len();
-    let cpus = match example_because {
-        Some(_) => EXAMPLE_CPUS,
-        None => present.min(KERNEL_CPUS_MAX),
+///
+/// # Errors
+/// Those of [`plan_machine`].
+pub fn likeness(machine: &Machine, plan: &PlanDocument) -> Result<Likeness, Failure> {
+    let vendor = match machine.vendor() {
+        Vendor::Amd | Vendor::Hygon => SimulatedVendor::Amd,
+        _ => SimulatedVendor::Intel,
     };
-    let config = simulated_vendor.config(cpus);
-    let inside = simulated(&config);
-    let real = if example_because.is_some() { inside } else { machine.detected() };
-    if example_because.is_none() {
-        if present > cpus {
-            notes.push(format!("{cpus} of its {present} CPUs: a simulated kernel has room for no more"));
-        }
-        if machine.is_hybrid {
-            notes.push("its cores are of several kinds; the simulated ones are all alike".to_owned());
+    match why_example(machine, plan, vendor) {
+        None => Ok(shown(machine, plan.clone(), vendor)),
+        Some(why) => {
+            let example = vendor.example();
+            let plan = plan_kexec(&example)?;
+            Ok(Likeness { example_because: Some(why), ..shown(&example, plan, vendor) })
         }
     }
-    let choice = choose(&real, &inside);
-    let monitors = real.features().has(FeatureSet::MONITOR);
+}
+
+/// A machine that is shown as it is, as far as a simulated kernel has room.
+fn shown(machine: &Machine, plan: PlanDocument, vendor: SimulatedVendor) -> Likeness {
+    let mut notes = Vec::new();
+    let present = machine.cpus.len();
+    let (first, others): (Vec<&MachineCpu>, Vec<&MachineCpu>) =
+        machine.cpus.iter().partition(|cpu| machine.is_bootstrap(cpu));
+    let in_order = first.into_iter().chain(others).take(KERNEL_CPUS_MAX);
+    let apic_ids: Vec<u32> = in_order.map(|cpu| cpu.place.apic_id).collect();
+    if present > apic_ids.len() {
+        notes.push(format!("{} of its {present} CPUs: a simulated kernel has room for no more", apic_ids.len()));
+    }
+    if machine.is_hybrid {
+        notes.push("its cores are of several kinds; the simulated ones are all alike".to_owned());
+    }
+    let monitors = machine.detected().features().has(FeatureSet::MONITOR);
     let linux = if monitors { Parker::LinuxMwaitKicked } else { Parker::LinuxHlt };
-    Likeness { vendor: simulated_vendor, cpus, example_because, notes, choice, linux: linux.name() }
+    Likeness { vendor, cpus: apic_ids.len(), example_because: None, notes, linux: linux.name(), apic_ids, plan }
 }
 
 /// Why there is no likeness of a machine.
-fn why_example(machine: &Machine) -> Option<String> {
+fn why_example(machine: &Machine, plan: &PlanDocument, vendor: SimulatedVendor) -> Option<String> {
     let detected = machine.detected();
     let features = detected.features();
     if !matches!(features.vendor, Vendor::Intel | Vendor::Amd | Vendor::Hygon) {
-        return Some(format!("the simulator has rules for Intel and AMD CPUs, and this one is by {}", machine.maker()));
+        let maker = machine.maker();
+        return Some(format!("the simulator has rules for Intel and AMD CPUs, and this one is by {maker}"));
     }
     if features.has(FeatureSet::HYPERVISOR) {
         return Some("a virtual machine's CPUs are parked by its hypervisor".to_owned());
@@ -128,51 +151,19 @@ fn why_example(machine: &Machine) -> Option<String> {
     if !features.has(FeatureSet::APIC) {
         return Some("this CPU has no local APIC, or it is switched off".to_owned());
     }
-    (machine.cpus.len() <= 1).then(|| "this machine has one CPU: there is none to park".to_owned())
-}
-
-/// The first mechanism that the CPU offers, that the simulated CPU offers too, and whose claims keep it parked under all
-/// events of the demo.
-fn choose(real: &Detected, inside: &Detected) -> Choice {
-    let mut passed_over = Vec::new();
-    for mechanism in PREFERENCE {
-        match objection(mechanism, real, inside) {
-            Some(why) => passed_over.push((mechanism.name(), why)),
-            None => {
-                let why = match mechanism {
-                    Mechanism::Mwait => {
-                        "it stays parked under all of these events, sleeps deepest, and a store wakes it"
-                    }
-                    Mechanism::Hlt => "it stays parked under all of these events",
-                    Mechanism::Clgi | Mechanism::WaitForSipi => {
-                        "it stays parked under all of these events, and nothing milder does"
-                    }
-                };
-                return Choice { mechanism: mechanism.name(), why: why.to_owned(), passed_over };
-            }
-        }
+    if machine.cpus.len() <= 1 {
+        return Some("this machine has one CPU: there is none to park".to_owned());
     }
-    // HLT in the lot needs nothing of a vendor; where even its claims are unknown it is what there is.
-    let why = "nothing else is known to work here".to_owned();
-    Choice { mechanism: Mechanism::Hlt.name(), why, passed_over }
-}
-
-/// What speaks against a mechanism.
-fn objection(mechanism: Mechanism, real: &Detected, inside: &Detected) -> Option<String> {
-    let orders = match real.orders(mechanism, LATENCY_US) {
-        Ok(orders) => orders,
-        Err(why) => return Some(why.to_string()),
+    let Some(planned) = &plan.cpus else {
+        return Some("no mechanism keeps CPUs of this machine parked through a kexec".to_owned());
     };
-    if let Err(why) = inside.orders(mechanism, LATENCY_US) {
-        return Some(format!("the simulated CPU does not have it: {why}"));
-    }
-    if let (Mechanism::Mwait, StoreWake::Unreliable(erratum)) = (mechanism, orders.store_wake) {
-        return Some(format!("erratum {}: a store may not wake it", erratum.name));
-    }
-    let claims = real.claims().iter().filter(|claim| claim.mechanism == mechanism);
-    let mut concerned = claims.filter(|claim| EVENTS.contains(&claim.event) && claim.condition != Condition::Bsp);
-    let broken = concerned.find(|claim| !claim.response.stays_parked())?;
-    Some(format!("{} may end it: {}", broken.event, broken.response))
+    // The simulated CPU may lack what the real one has.
+    let inside = simulated(&vendor.config(1));
+    let missing = planned.iter().find_map(|cpu| {
+        let mechanism = Mechanism::from_name(cpu.mechanism)?;
+        inside.orders(mechanism, LATENCY_US).err().map(|why| (cpu.mechanism, why))
+    });
+    missing.map(|(mechanism, why)| format!("the simulated CPU can't park by {mechanism}: {why}"))
 }
 
 #[cfg(test)]
@@ -188,7 +179,17 @@ mod tests {
             change(leaf, [regs.eax, regs.ebx, regs.ecx, regs.edx])
         };
         let identities: Vec<Identity> = (0..cpus).map(|apic_id| Identity::packed(apic_id, 0, 10, 10)).collect();
-        likeness(&Machine::alike(Origin::Asked, CountSource::Asked, &identities, cpuid))
+        let machine = Machine::alike(Origin::Asked, CountSource::Asked, &identities, cpuid);
+        match plan_kexec(&machine).and_then(|plan| likeness(&machine, &plan)) {
+            Ok(likeness) => likeness,
+            Err(failure) => panic!("{cpus} CPUs: {failure}"),
+        }
+    }
+
+    /// Why a mechanism was passed over.
+    fn why_not<'l>(likeness: &'l Likeness, mechanism: &str) -> &'l str {
+        let mut all = likeness.plan.passed_over.iter().flatten();
+        all.find(|one| one.mechanism == mechanism).map_or("", |one| &one.why)
     }
 
     fn same(_leaf: u32, regs: CpuidResult) -> CpuidResult {
@@ -198,13 +199,13 @@ mod tests {
     #[test]
     fn a_real_machine_is_shown_as_it_is_up_to_what_a_kernel_holds() {
         let intel = of(&MachineConfig::intel(2), same, 12);
-        assert_eq!((intel.vendor, intel.cpus, intel.example_because), (SimulatedVendor::Intel, 12, None));
+        assert_eq!((intel.vendor, intel.cpus, intel.example_because.as_ref()), (SimulatedVendor::Intel, 12, None));
         // The simulated Intel CPU is an Ice Lake server, whose MWAIT may miss a store.
-        assert_eq!((intel.choice.mechanism, intel.linux), ("hlt", "linux-mwait-kicked"));
-        assert!(intel.choice.passed_over.iter().any(|(name, why)| *name == "mwait" && why.contains("ICX143")));
+        assert_eq!((intel.mechanism_of(1), intel.linux), (Some("hlt"), "linux-mwait-kicked"));
+        assert!(why_not(&intel, "mwait").contains("ICX143"), "{:?}", intel.plan.passed_over);
         let large = of(&MachineConfig::amd(2), same, 384);
         assert_eq!((large.vendor, large.cpus), (SimulatedVendor::Amd, KERNEL_CPUS_MAX));
-        assert_eq!(large.choice.mechanism, "mwait");
+        assert_eq!((large.mechanism_of(0), large.mechanism_of(63)), (None, Some("mwait")));
         assert!(large.notes.iter().any(|note| note.contains("384")), "{:?}", large.notes);
     }
 
@@ -217,8 +218,8 @@ mod tests {
             regs
         };
         let likeness = of(&MachineConfig::intel(2), no_monitor, 4);
-        assert_eq!((likeness.choice.mechanism, likeness.linux), ("hlt", "linux-hlt"));
-        assert!(likeness.choice.passed_over.iter().any(|(name, why)| *name == "mwait" && why.contains("MONITOR")));
+        assert_eq!((likeness.mechanism_of(3), likeness.linux), (Some("hlt"), "linux-hlt"));
+        assert!(why_not(&likeness, "mwait").contains("MONITOR"), "{:?}", likeness.plan.passed_over);
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         {
             let why = likeness.example_because.unwrap_or_default();
             assert!(why.contains(named), "{why}");
-            assert_eq!(likeness.cpus, EXAMPLE_CPUS);
+            assert_eq!(likeness.cpus, EXAMPLE.cpus() as usize);
         }
         assert_eq!(of(&amd, hypervisor, 8).vendor, SimulatedVendor::Amd);
     }

@@ -1,6 +1,6 @@
 //! What `park demo` shows to people who never heard of park.
 
-use crate::demo::document::DemoDocument;
+use crate::demo::document::{DemoDocument, by_mechanism};
 use crate::exit::Failure;
 use crate::machine::{CountSource, Origin};
 use crate::output::Output;
@@ -41,13 +41,18 @@ pub fn print(document: &DemoDocument, out: &mut Output<'_>) -> Result<(), Failur
     }
     out.line("")?;
     text(&format!("Linux's way is {}.", way(machine.linux)), out)?;
-    text(&format!("park's way is {}; chosen because {}.", way(machine.choice.mechanism), machine.choice.why), out)?;
-    for (name, why) in &machine.choice.passed_over {
-        text(&format!("Not {name}: {why}."), out)?;
+    let groups = by_mechanism(machine);
+    let planned = machine.plan.cpus.as_deref().unwrap_or_default();
+    for mechanism in groups.keys() {
+        let reason = planned.iter().find(|cpu| cpu.mechanism == *mechanism).map_or("", |cpu| &cpu.reason);
+        text(&format!("park's way is {}; planned because it {reason}.", way(mechanism)), out)?;
+    }
+    for other in machine.plan.passed_over.iter().flatten() {
+        text(&format!("Not {}: {}.", other.mechanism, other.why), out)?;
     }
     out.line("")?;
     let by_linux = format!("parked Linux's way ({})", machine.linux);
-    let by_park = format!("parked by park ({})", machine.choice.mechanism);
+    let by_park = format!("parked by park ({})", groups.keys().copied().collect::<Vec<_>>().join(", "));
     let rows: Vec<Vec<Cell>> = document.linux.run.cpus.iter().zip(&document.park.run.cpus).map(row).collect();
     out.table(&["CPU", &by_linux, &by_park], &rows, &[FREE, FATE_WIDTH, FATE_WIDTH])?;
     out.line("")?;

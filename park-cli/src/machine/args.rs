@@ -1,6 +1,6 @@
 //! Options that choose a machine, shared by commands.
 
-use super::{Machine, VendorArgument, dumped, host, invented};
+use super::{Machine, VendorArgument, dumped, host};
 use crate::exit::Failure;
 use crate::topology::Shape;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ impl MachineArguments {
     pub fn machine(&self) -> Result<Machine, Failure> {
         match (&self.cpuid, self.topology) {
             (Some(path), _) => dumped::read(path),
-            (None, Some(shape)) => Ok(invented::machine(self.vendor.unwrap_or_default(), shape)),
+            (None, Some(shape)) => Ok(Machine::of_shape(self.vendor.unwrap_or_default(), shape)),
             (None, None) => Ok(host::machine()),
         }
     }

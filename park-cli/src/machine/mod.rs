@@ -11,7 +11,7 @@ pub use count::CountSource;
 pub use host::host_cpuid;
 pub use invented::{VendorArgument, invented_cpuid};
 
-use crate::topology::{Identity, Place, Summary, Topology};
+use crate::topology::{Identity, Place, Shape, Topology};
 use cpu_park::core::CpuidResult;
 use cpu_park::x86::features::Vendor;
 use cpu_park::x86::registers::cpuid::LEAF_VERSION;
@@ -89,6 +89,12 @@ impl Machine {
         }
     }
 
+    /// A machine of this shape, with the CPU of park's simulator.
+    #[must_use]
+    pub fn of_shape(vendor: VendorArgument, shape: Shape) -> Self {
+        invented::machine(vendor, shape)
+    }
+
     /// What the bootstrap processor can do.
     #[must_use]
     pub fn detected(&self) -> Detected {
@@ -122,35 +128,11 @@ impl Machine {
         format!("{:08x}", self.signature)
     }
 
-    /// What documents say of the machine.
-    #[must_use]
-    pub fn document(&self) -> MachineDocument {
-        MachineDocument {
-            origin: self.origin,
-            vendor: vendor_name(self.vendor()),
-            signature: self.signature_text(),
-            topology: self.topology.summary(),
-        }
-    }
-
     /// True if this CPU is the bootstrap processor, as far as is known.
     #[must_use]
     pub fn is_bootstrap(&self, cpu: &MachineCpu) -> bool {
         self.topology.places().get(self.topology.bootstrap()).is_some_and(|place| place.apic_id == cpu.place.apic_id)
     }
-}
-
-/// A machine in documents: `machine`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct MachineDocument {
-    /// Where it comes from.
-    pub origin: Origin,
-    /// The vendor's name, see [`vendor_name`].
-    pub vendor: &'static str,
-    /// EAX of leaf 1, eight hexadecimal digits.
-    pub signature: String,
-    /// Packages, caches, cores and threads.
-    pub topology: Summary,
 }
 
 /// The name of a vendor in documents and options.

@@ -14,7 +14,7 @@ pub use passed_over::PassedOver;
 pub use request::PlanRequest;
 
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, warn};
 
 /// Plans and prints it.
 ///
@@ -24,6 +24,7 @@ pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Fail
     // Names first: what is wrong with them needs no machine to be found.
     let request = PlanRequest::read(arguments)?;
     let machine = arguments.machine.machine()?;
+    warn(&machine.warnings);
     let document = plan_machine(&machine, &request)?;
     if arguments.json {
         out.document(&document)?
