@@ -45,7 +45,7 @@ pub fn print(document: &DemoDocument, out: &mut Output<'_>) -> Result<(), Failur
     let planned = machine.plan.cpus.as_deref().unwrap_or_default();
     for mechanism in groups.keys() {
         let reason = planned.iter().find(|cpu| cpu.mechanism == *mechanism).map_or("", |cpu| &cpu.reason);
-        text(&format!("park's way is {}; planned because it {reason}.", way(mechanism)), out)?;
+        text(&format!("park's way is {}; planned because {reason}.", way(mechanism)), out)?;
     }
     for other in machine.plan.passed_over.iter().flatten() {
         text(&format!("Not {}: {}.", other.mechanism, other.why), out)?;
