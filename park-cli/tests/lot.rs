@@ -2,6 +2,8 @@
 
 mod dumps;
 
+mod schema;
+
 use core::time::Duration;
 use dumps::{AFTER, AT, Core, LOT_LEN, Pieces, lot_bytes, scene};
 use park_core::lot::bay;
@@ -28,7 +30,9 @@ fn park_lot(path: &Path, more: &[&str]) -> Output {
 fn json(path: &Path, more: &[&str], code: i32) -> Value {
     let output = park_lot(path, &[more, &["--json"]].concat());
     assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON document")
+    let document = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    schema::check(&document, &format!("{}", path.display()));
+    document
 }
 
 /// One sentence on standard error, nothing on standard output, exit code 2.

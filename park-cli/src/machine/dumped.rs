@@ -7,6 +7,7 @@ use crate::exit::Failure;
 use crate::topology::{CPUS_MAX, IdSource, Identity, Topology};
 use cpu_park::core::CpuidResult;
 use cpu_park::detect;
+use cpu_park::x86::features::FeatureSet;
 use cpu_park::x86::registers::cpuid::{LEAF_VENDOR, LEAF_VERSION};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,6 +89,7 @@ fn machine(dump: &[Leaves]) -> Result<Machine, String> {
         return Err(format!("{} CPUs; the most are {CPUS_MAX}", identities.len()));
     }
     let mut kinds = vec![detect(cpuid)];
+    notes.extend(doubles(dump, cpus.len()));
     let topology = Topology::new(&identities);
     let kind_of = |apic_id: u32, kinds: &mut Vec<_>| {
         // A CPU that the dump lacks is taken to be like the one that it has.
@@ -112,6 +114,22 @@ fn machine(dump: &[Leaves]) -> Result<Machine, String> {
         warnings: warnings.sentences(),
         notes,
     })
+}
+
+/// What is said of CPUs that came again.
+fn doubles(dump: &[Leaves], distinct: usize) -> Option<String> {
+    let again = dump.len() - distinct;
+    // The id stands in leaf 1 since Pentium 4, as CLFLUSH's line size does (SDM vol. 2A, "CPUID", leaf 1).
+    let tells = |leaves: &Leaves| {
+        let cpuid = |leaf, subleaf| leaves.get(leaf, subleaf);
+        Identity::ids(cpuid).len() > 1 || detect(cpuid).features().has(FeatureSet::CLFLUSH)
+    };
+    let sentence = if dump.iter().any(tells) {
+        format!("{again} of the dump's {} CPUs have an APIC id that was there before, and count once", dump.len())
+    } else {
+        format!("the {} CPUs of the dump tell no APIC id, as before Pentium 4: they count as one", dump.len())
+    };
+    (again > 0).then_some(sentence)
 }
 
 /// Contradictions, one sentence for each kind however many CPUs show it.
