@@ -165,6 +165,12 @@ fn depth_follows_the_latency_that_is_allowed() {
         Offer::Absent(why) => panic!("{why}"),
     };
     assert_eq!((idle(5), idle(1_000)), (Idle::Halts, Idle::Deep));
+    // Nobody wakes in no time.
+    let at_once = Requirements::NONE.within(0);
+    for detected in [skylake, amd(ZEN2)] {
+        let assessed = cpu_park::policy::assess(&detected.kind(0), Processor::Application, &at_once);
+        assert!(assessed.iter().all(|one| one.obstacle.is_some()));
+    }
     // HLT on AMD may take longer than somebody in a hurry allows.
     let zen1 = amd(ZEN1).kind(100);
     let hurried = Requirements::NONE.within(100);

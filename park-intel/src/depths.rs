@@ -41,8 +41,9 @@ pub struct ModelDepths {
     pub source: &'static str,
 }
 
-/// C1, the hint that every CPU with MWAIT takes (SDM vol. 2B, "MWAIT", table of hints).
-pub const C1: Depth = depth(0x00, 0);
+/// C1, the hint that every CPU with MWAIT takes (SDM vol. 2B, "MWAIT", table of hints). The latency is the longest of C1 in
+/// Linux drivers/idle/intel_idle.c; there is no shallower state, whatever is allowed.
+pub const C1: Depth = depth(0x00, 2);
 
 /// What park knows of depths beyond C1. All from Linux drivers/idle/intel_idle.c.
 ///

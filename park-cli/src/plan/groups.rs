@@ -3,7 +3,7 @@
 use super::document::PlannedCpu;
 
 /// Ranges of APIC ids that are written out before the rest is left to a count.
-const RANGES_SHOWN: usize = 6;
+const RANGES_SHOWN: usize = 8;
 /// Ids that make a range worth writing as one.
 const RANGE_MIN: usize = 3;
 
@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(ranges(&[5, 4, 3]), "5, 4, 3");
         assert_eq!(ranges(&[1, 1, 1]), "1, 1, 1");
         let uneven: Vec<u32> = (0..20).map(|n| n * n).collect();
-        assert_eq!(ranges(&uneven), "0, 1, 4, 9, 16, 25, and 14 more");
+        assert_eq!(ranges(&uneven), "0, 1, 4, 9, 16, 25, 36, 49, and 12 more");
     }
 }
