@@ -82,7 +82,7 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"DISKDUMP", "is a diskdump: take an ELF dump, by `makedumpfile -E`"),
     (
         b"makedumpfile\0",
-        "is in makedumpfile's flattened format: `makedumpfile -R NEW < FILE` makes a plain dump of it, which must be ELF (-E)",
+        "is in makedumpfile's flattened format, which QEMU's -z, -l and -s make too: take an ELF dump without them, or unflatten one of `makedumpfile -E` by `makedumpfile -R NEW < FILE`",
     ),
     (b"PAGEDU64", "is a Windows crash dump: take an ELF dump, by QEMU's dump-guest-memory without -w"),
     (b"EMiL", "is in LiME's own format: take one with format=raw or format=padded"),
