@@ -1,7 +1,6 @@
 //! Tells the program which commit it was built from, if that can be known.
 
 use std::path::Path;
-use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -17,22 +16,43 @@ fn from_package() -> Option<String> {
     is_commit(sha1).then(|| sha1.chars().take(SHORT).collect())
 }
 
-/// A checkout: asked of git, and only where the workspace itself is the repository, not something around it.
+/// A checkout, and only where the workspace itself is the repository, not something around it. Its files are read, and git is
+/// not asked: it refuses where somebody else owns the checkout, and may not be there.
 fn from_git() -> Option<String> {
-    let git = Path::new("../.git");
-    if !git.exists() || !Path::new("../park-core/Cargo.toml").exists() {
+    let entry = Path::new("../.git");
+    if !entry.exists() || !Path::new("../park-core/Cargo.toml").exists() {
         return None;
     }
+    // Of a linked worktree it is a file that names the folder (gitrepository-layout(5)).
+    let folder = match std::fs::read_to_string(entry) {
+        Ok(text) => Path::new("..").join(text.strip_prefix("gitdir:")?.trim()),
+        Err(_) => entry.to_owned(),
+    };
+    let common = match std::fs::read_to_string(folder.join("commondir")) {
+        Ok(text) => folder.join(text.trim()),
+        Err(_) => folder.clone(),
+    };
     // HEAD changes on a checkout, its log on every commit.
-    for file in ["HEAD", "logs/HEAD"] {
-        if git.join(file).exists() {
-            println!("cargo::rerun-if-changed=../.git/{file}");
+    for file in ["HEAD", "logs/HEAD"].map(|name| folder.join(name)) {
+        if file.exists() {
+            println!("cargo::rerun-if-changed={}", file.display());
         }
     }
-    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let commit = text.trim();
-    (output.status.success() && is_commit(commit)).then(|| commit.chars().take(SHORT).collect())
+    let head = std::fs::read_to_string(folder.join("HEAD")).ok()?;
+    let commit = match head.trim().strip_prefix("ref: ") {
+        None => head.trim().to_owned(),
+        Some(name) => match std::fs::read_to_string(common.join(name)) {
+            Ok(commit) => commit.trim().to_owned(),
+            Err(_) => packed(&std::fs::read_to_string(common.join("packed-refs")).ok()?, name)?,
+        },
+    };
+    is_commit(&commit).then(|| commit.chars().take(SHORT).collect())
+}
+
+/// A reference in `packed-refs`: lines of a commit and a name.
+fn packed(refs: &str, name: &str) -> Option<String> {
+    let mut lines = refs.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(_, known)| *known == name).map(|(commit, _)| commit.to_owned())
 }
 
 fn is_commit(text: &str) -> bool {

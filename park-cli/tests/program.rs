@@ -172,6 +172,36 @@ fn bad_input_is_exit_2_and_one_sentence_that_names_it() {
         (&["sim", "lot-hlt", "--seed", "many"], &["--seed", "many"]),
         (&["sim", "lot-hlt", "--deadline-s", "-1"], &["-1"]),
         (&["sim"], &["NAME"]),
+        (&["survey", "--cpuid", &missing], &["nowhere.toml", "No such file"]),
+        (&["survey", "--cpuid", &folder], &["directory"]),
+        (&["survey", "--cpuid", &huge], &["huge.toml", "67108864"]),
+        (&["survey", "--cpuid", &binary], &["binary.toml", "no CPUID registers"]),
+        (&["survey", "--cpuid"], &["--cpuid"]),
+        (&["survey", "extra"], &["extra"]),
+        (&["demo", "--cpuid", &huge], &["huge.toml"]),
+        (&["demo", "--topology", "0x1x1"], &["--topology", "0x1x1", "at least one CPU"]),
+        (&["demo", "--topology", "1x100000x1"], &["--topology", "100000", "8192"]),
+        (&["demo", "--topology", "1x2x1", "--cpuid", &empty], &["--topology", "--cpuid"]),
+        (&["demo", "--topology", "1x2x1", "--vendor", "via"], &["--vendor", "via"]),
+        (&["demo", "--vendor", "amd"], &["--topology"]),
+        (&["demo", "--seed", "18446744073709551616"], &["18446744073709551616"]),
+        (&["plan"], &["--situation"]),
+        (&["plan", "--situation", "kexce"], &["kexce", "kexec"]),
+        (&["plan", "--situation", "kexec", "--cpuid", &folder], &["directory"]),
+        (&["plan", "--situation", "kexec", "--topology", "2x8"], &["--topology", "2x8x2"]),
+        (&["plan", "--situation", "kexec", "--topology", "8192x2x1"], &["16384", "8192"]),
+        (&["plan", "--situation", "kexec", "--require", "survive-nmi"], &["survive-nmi", "survives-nmi"]),
+        (&["plan", "--situation", "consolidate", "--topology", "1x2x1", "--load", "1,2,3"], &["--load", "3", "2"]),
+        (&["plan", "--situation", "consolidate", "--topology", "1x2x1", "--load", "1,101"], &["101"]),
+        (&["matrix", "--vendor", "via"], &["via"]),
+        (&["matrix", "extra"], &["extra"]),
+        (&["lot"], &["FILE"]),
+        (&["lot", &missing], &["nowhere.toml"]),
+        (&["lot", &folder], &["directory"]),
+        (&["lot", &binary], &["binary.toml"]),
+        (&["sim", "lot-hlt", "--svg", &folder], &["directory"]),
+        (&["completions"], &["SHELL"]),
+        (&["completions", "tcsh"], &["tcsh", "bash"]),
         (&["demo", "--speed"], &["--speed"]),
         (&["fly"], &["fly"]),
         (&["demo", "extra"], &["extra"]),
@@ -203,7 +233,15 @@ fn a_deadline_that_passes_is_exit_4() {
 
 #[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
-    for arguments in [&["sim", "--list"][..], &["sim", "lot-hlt", "--trace"], &["demo", "--json"], &["--help"]] {
+    for arguments in [
+        &["sim", "--list"][..],
+        &["sim", "lot-hlt", "--trace"],
+        &["demo", "--json"],
+        &["survey"],
+        &["completions", "bash"],
+        &["matrix"],
+        &["--help"],
+    ] {
         let mut child = park(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         // As `| head -1`: one line is read, then the pipe is closed.
@@ -261,4 +299,33 @@ fn help_and_version() {
     let shown = text(&version.stdout);
     assert!(shown.starts_with(&format!("park {} (", env!("CARGO_PKG_VERSION"))) && shown.ends_with(")\n"), "{shown}");
     assert_eq!(shown.lines().count(), 1);
+}
+
+#[test]
+fn every_shell_completes_every_command() {
+    let help = output(&["--help"]);
+    let listed = text(&help.stdout).lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let commands: Vec<&str> = listed.map_while(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"survey") && commands.contains(&"lot"), "{commands:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = output(&["completions", shell]);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{shell}");
+        let script = text(&output.stdout);
+        assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
+    }
+}
+
+#[test]
+fn an_interrupt_is_exit_130() {
+    let mut child = park(&["sim", "kexec-chain-100", "--knob", "all=all"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // Time for it to listen; a run this long takes many times more.
+    std::thread::sleep(Duration::from_millis(300));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    let code = child.wait().expect("it ends").code();
+    assert!(killed.success(), "it ended before it was interrupted");
+    assert_eq!(code, Some(130));
 }
