@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod assess;
+pub mod carry;
 mod cpu;
 mod guarantee;
 mod lacking;
