@@ -1,7 +1,7 @@
 //! Looking whether a CPU came after all.
 
 use super::work::{Context, Part, Turn, run};
-use super::{Outcome, Task};
+use super::{Outcome, Task, Why};
 use park_core::op::{AwaitLeft, Bay, Rehabilitate, Reply, Step};
 use park_core::{ErrorKind, Ticks};
 
@@ -35,8 +35,12 @@ impl RecoverOne {
             }
             State::Arrived(rehabilitate) => match run(rehabilitate, reply, now) {
                 Part::Going(step) => return Turn::Step(step),
-                Part::Over(Ok(_)) => {
-                    task.end(Outcome::Late, None);
+                Part::Over(Ok(ticket)) => {
+                    let what = "the CPU came late: it waits by HLT, and was not sent into wait-for-SIPI";
+                    let sunk = ticket.mechanism() == task.mechanism();
+                    let why = (!sunk).then_some(Why { kind: ErrorKind::NotSupported, what });
+                    task.waits_by(ticket.mechanism());
+                    task.end(Outcome::Late, why);
                     return Turn::Over;
                 }
                 Part::Over(Err(error)) => error,
