@@ -323,7 +323,7 @@ fn an_interrupt_is_exit_130() {
         .spawn()
         .expect("it starts");
     // Time for it to listen; a run this long takes many times more.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1000));
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
     let code = child.wait().expect("it ends").code();
     assert!(killed.success(), "it ended before it was interrupted");
