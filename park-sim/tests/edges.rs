@@ -24,7 +24,8 @@ const CLAIM_SIDE: [&str; 5] = ["park-intel", "park-amd", "cpu-park", "park-polic
 /// Crates that may hold unsafe blocks and assembly.
 const UNSAFE_ALLOWED: [&str; 2] = ["park-x86", "park-metal"];
 /// Crates for kernels: their roots say `no_std`.
-const NO_STD: [&str; 6] = ["park-core", "park-x86", "park-intel", "park-amd", "cpu-park", "park-policy"];
+const NO_STD: [&str; 7] =
+    ["park-core", "park-x86", "park-intel", "park-amd", "cpu-park", "park-policy", "park-conformance"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {

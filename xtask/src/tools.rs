@@ -6,8 +6,8 @@ use crate::group;
 use crate::stage::{Deadline, StageError};
 
 /// The library crates: what a kernel may depend on.
-pub(crate) const LIBRARY_CRATES: [&str; 6] =
-    ["park-core", "park-policy", "park-x86", "park-intel", "park-amd", "cpu-park"];
+pub(crate) const LIBRARY_CRATES: [&str; 7] =
+    ["park-core", "park-policy", "park-x86", "park-intel", "park-amd", "cpu-park", "park-conformance"];
 
 /// The cargo that runs this program, without what it put into the environment for it.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
