@@ -5,6 +5,9 @@ use park_cli::sim::picture::picture;
 use park_cli::sim::source::load;
 use park_cli::timeline::{html, svg};
 use park_sim::scenario::{Record, names};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 fn played(name: &str) -> SimDocument {
     let request = SimRequest { seed: 1, record: Record::On, ..SimRequest::default() };
@@ -102,4 +105,51 @@ fn a_dying_cpu_shows_its_last_instruction_and_registers() {
 #[test]
 fn equal_runs_give_equal_bytes() {
     assert_eq!(drawn(&played("lot-hlt")), drawn(&played("lot-hlt")));
+}
+
+/// The command that draws the picture in README.md; `--svg` and its file follow.
+const README_PICTURE: &str = "demo --topology 1x4x1 --seed 1";
+
+/// To draw it anew: `cargo run -- demo --topology 1x4x1 --seed 1 --svg docs/timeline.svg`.
+#[test]
+fn the_readme_s_picture_is_what_its_command_draws() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let kept = fs::read_to_string(root.join("docs/timeline.svg")).unwrap_or_default();
+    let file = std::env::temp_dir().join(format!("park-timeline-{}.svg", std::process::id()));
+    let park =
+        Command::new(env!("CARGO_BIN_EXE_park")).args(README_PICTURE.split(' ')).arg("--svg").arg(&file).output();
+    assert!(park.as_ref().is_ok_and(|output| output.status.success()), "{park:?}");
+    let drawn = fs::read_to_string(&file).unwrap_or_default();
+    let _ = fs::remove_file(&file);
+    assert_eq!(unbalanced(&drawn), Vec::<String>::new());
+    assert!(kept == drawn, "docs/timeline.svg is not what `park {README_PICTURE} --svg docs/timeline.svg` draws");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap_or_default();
+    assert!(readme.contains("(docs/timeline.svg)") && readme.contains(README_PICTURE), "README.md lacks the picture");
+    // Both ways are in it: CPUs that are lost, and CPUs that are not.
+    assert!(drawn.contains("class=\"death\"") && drawn.contains("s-shutdown") && drawn.contains("s-lot-"));
+}
+
+#[test]
+fn files_that_can_t_be_written_are_errors_and_nothing_is_printed() {
+    for option in ["--svg", "--html"] {
+        for (file, named) in [("/nowhere/x", "/nowhere/x"), ("/tmp", "directory")] {
+            let park = Command::new(env!("CARGO_BIN_EXE_park")).args(["sim", "lot-hlt", option, file]).output();
+            let Ok(output) = park else { panic!("{park:?}") };
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{said}");
+            assert!(said.contains(named) && said.lines().count() == 1, "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_sweep_shows_the_run_that_decides() {
+    let knobs = park_cli::sim::knobs::KnobRequest::read(&["mc-gif0=all".to_owned()]);
+    let Ok(knobs) = knobs else { panic!("{knobs:?}") };
+    let request = SimRequest { seed: 1, record: Record::On, knobs, ..SimRequest::default() };
+    let document = load("clgi-mce").and_then(|scenario| simulate(&scenario, &request));
+    let Ok(document) = document else { panic!("{document:?}") };
+    assert!(document.run.recording.is_some() && document.runs.iter().all(|run| run.recording.is_none()));
+    let (svg, _) = drawn(&document);
+    assert!(svg.contains("--knob mc-gif0=pend") && svg.contains("SAFE"), "{svg}");
 }

@@ -8,7 +8,7 @@ use crate::plan::PlanDocument;
 use crate::sim::document::{SimDocument, SimRequest, simulate};
 use crate::survey::document::{SurveyDocument, survey};
 use cpu_park::core::ApicId;
-use park_sim::scenario::Scenario;
+use park_sim::scenario::{Record, Scenario};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ pub fn demo(surveyed: &Machine, seed: u64) -> Result<DemoDocument, Failure> {
     let play = |way| {
         let text = scenario(&machine, way);
         let scenario = Scenario::parse(&text, "demo").map_err(|error| Failure::Run(one_line(&error.to_string())))?;
-        simulate(&scenario, &SimRequest { seed, ..SimRequest::default() })
+        simulate(&scenario, &SimRequest { seed, record: Record::On, ..SimRequest::default() })
     };
     let (linux, park) = (play(Way::Linux)?, play(Way::Park)?);
     let example_plan = machine.example_because.is_some().then(|| machine.plan.clone());

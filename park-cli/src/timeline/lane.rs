@@ -6,7 +6,7 @@ use super::shape::{Anchor, Canvas, width};
 use super::{Panel, details, words};
 use crate::sim::words::{end, is_well};
 use park_sim::recording::{Front, Interval, Lane, Mark};
-use park_sim::scenario::CpuReport;
+use park_sim::scenario::{Cause, CpuReport, End};
 
 /// Height of a bar.
 const BAR: f64 = 21.0;
@@ -71,7 +71,11 @@ impl Measured<'_> {
         canvas.text("cpu", (0.0, middle - 9.0), Anchor::Start, &format!("CPU {}", self.cpu));
         let way = if report.mechanism == "none" { "not parked" } else { &report.mechanism };
         canvas.text("way", (0.0, middle + 5.0), Anchor::Start, way);
-        let fate = if is_boss { "runs the kernel" } else { end(report.end) };
+        let fate = match (is_boss, report.end, report.cause) {
+            (true, ..) => "runs the kernel",
+            (_, End::Running, Cause::AsPlanned) => "woken",
+            (_, other, _) => end(other),
+        };
         canvas.text(class, (0.0, middle + 19.0), Anchor::Start, &format!("{sign}{fate}"));
         canvas.close();
     }

@@ -1,6 +1,7 @@
 //! A timeline as an SVG that stands alone: no script, no font, nothing fetched.
 
 use super::panel::Layout;
+use super::scale::Scale;
 use super::shape::{Anchor, Canvas, Short};
 use super::style::DRAWING;
 use super::{Picture, key};
@@ -26,13 +27,10 @@ const LEAD_CHARACTERS: f64 = 1.0 / 6.6;
 /// The whole file.
 #[must_use]
 pub fn svg(picture: &Picture<'_>) -> String {
-    let layouts: Vec<Layout<'_>> = picture
-        .panels
-        .iter()
-        .enumerate()
-        .map(|(number, panel)| Layout::new(panel, number, PLOT_MIN, PLOT_MAX))
-        .collect();
-    let plot = layouts.iter().map(|layout| layout.scale.width).fold(PLOT_MIN, f64::max);
+    let widths = picture.panels.iter().map(|panel| Scale::new(panel.recording, PLOT_MIN, PLOT_MAX).width);
+    let plot = widths.fold(PLOT_MIN, f64::max);
+    let numbered = picture.panels.iter().enumerate();
+    let layouts: Vec<Layout<'_>> = numbered.map(|(number, panel)| Layout::new(panel, number, plot, plot)).collect();
     let inner = NAMES + plot;
     let mut canvas = Canvas::default();
     let mut y = MARGIN + 18.0;

@@ -1,6 +1,7 @@
 //! A step of a scenario in words, for pictures.
 
 use super::step::{By, From, Old, Ram, Verb};
+use park_core::Event;
 
 /// How many CPUs are named before the rest is counted.
 const CPUS_NAMED: usize = 4;
@@ -27,7 +28,7 @@ impl Verb {
             Self::Event { event, cpus, times, .. } => {
                 let often = if *times > 1 { format!(", {times} times") } else { String::new() };
                 let at = if cpus.is_empty() { String::new() } else { format!(" at {}", names(cpus)) };
-                format!("event {}{at}{often}", event.name())
+                format!("{}{at}{often}", event_words(*event))
             }
             Self::Kexec { boss, old } => {
                 let on = boss.map_or_else(String::new, |boss| format!(" on CPU {boss}"));
@@ -62,6 +63,22 @@ impl Verb {
             Self::Run { .. } => "let time pass".to_owned(),
             Self::Repeat { times, .. } => format!("do the following {times} times"),
         }
+    }
+}
+
+fn event_words(event: Event) -> &'static str {
+    match event {
+        Event::Nmi => "an NMI",
+        Event::Smi => "an SMI",
+        Event::SmiNoRestart => "an SMI whose handler ends the HLT",
+        Event::SmiRendezvous => "an SMI, and firmware waits for all CPUs",
+        Event::McLocal => "a machine check",
+        Event::McBroadcast => "a machine check that all CPUs receive",
+        Event::Init => "an INIT",
+        Event::Sipi => "a STARTUP",
+        Event::Intr => "an interrupt",
+        Event::StoreDoorbell => "a store beside the doorbell",
+        other => other.name(),
     }
 }
 
