@@ -272,5 +272,6 @@ fn reductions_hide_no_outcome() {
         assert!(!plain.outcomes.is_empty());
         assert_eq!(reduced.outcomes, plain.outcomes, "{}", config.name);
         assert_eq!(reduced.outcomes, evicted.outcomes, "{}", config.name);
+        assert_eq!(reduced.coverage.missed(), plain.coverage.missed(), "{}", config.name);
     }
 }

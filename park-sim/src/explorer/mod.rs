@@ -21,7 +21,8 @@
 //! * An event that can be taken when it comes is taken in the same move. To come, it sets a latch that only the parked CPU
 //!   looks at; so what others do between its coming and its being taken they can as well do before it came. Of two events
 //!   that wait together the CPU takes the first by priority: the other one might as well come at the boundary behind it.
-//!   NMIs that holders send stay moves of their own.
+//!   A second NMI that is lost because the first still waits is one that never came. NMIs that holders send stay moves of
+//!   their own.
 //!
 //! Translations may vanish at any moment. One that a walk would yield again makes no difference and is in no key; for each
 //! of the others, which are there between a change of CR3 or of control bits and what flushes them, there is a move that
