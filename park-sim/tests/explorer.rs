@@ -228,7 +228,7 @@ fn small() -> Vec<Config> {
     let mwait = Config { pinned: MWAIT_WAITS, ..config("mwait", Vendor::Intel, Mechanism::Mwait) };
     vec![
         config("hlt", Vendor::Intel, Mechanism::Hlt).holders(&[Do::Confirm], &[]),
-        config("hlt-mc", Vendor::Intel, Mechanism::Hlt).holders(&[], &[]).events(1, &[MachineCheck]),
+        config("hlt-nmi-mc", Vendor::Intel, Mechanism::Hlt).holders(&[], &[]).events(2, &[Nmi, MachineCheck]),
         config("hlt-nmi-smi", Vendor::Amd, Mechanism::Hlt).holders(&[], &[]).events(2, &[Nmi, Smi]),
         mwait.holders(&[Do::Confirm], &[]),
         config("clgi-nmi", Vendor::Amd, Mechanism::Clgi).holders(&[], &[]).events(1, &[Nmi]),
@@ -260,16 +260,22 @@ fn reductions_hide_no_outcome() {
             plain.outcomes.len(),
             plain.time.as_secs_f64()
         );
+        let of_keys = Config { reduction: Reduction::OfKeys, ..config.clone() };
+        let of_keys = explore(&of_keys, |_| {}).expect("the scene is built");
+        let (some, all) = (&of_keys.projections, &plain.projections);
+        let (lost, made) = (all.difference(some).count(), some.difference(all).count());
+        println!("{:12} {:8} states to a reduced key; {lost} lost, {made} made", config.name, all.len());
         // Translations that may vanish at any moment do so always.
         let evicted = Config { tlb: TlbMode::EvictAlways, ..config.clone() };
         let evicted = explore(&evicted, |_| {}).expect("the scene is built");
-        for report in [&reduced, &plain, &evicted] {
+        for report in [&reduced, &plain, &of_keys, &evicted] {
             assert!(report.complete, "{}: gave up", config.name);
             if let Some(trace) = &report.counterexample {
                 panic!("{trace}");
             }
         }
         assert!(!plain.outcomes.is_empty());
+        assert_eq!((lost, made), (0, 0), "{}", config.name);
         assert_eq!(reduced.outcomes, plain.outcomes, "{}", config.name);
         assert_eq!(reduced.outcomes, evicted.outcomes, "{}", config.name);
         assert_eq!(reduced.coverage.missed(), plain.coverage.missed(), "{}", config.name);

@@ -108,6 +108,8 @@ pub enum Reduction {
     /// states are equal if all of the CPU is, its translations too, but for its counters. For small configurations: it shows
     /// that reductions hide nothing.
     Off,
+    /// Moves as with `Off`, equality of states as with `Full`.
+    OfKeys,
 }
 
 /// The lines that MONITOR watches.

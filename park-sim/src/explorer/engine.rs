@@ -308,7 +308,7 @@ impl<'c> Engine<'c> {
     /// Lets the parked CPU's oldest stores become visible at once while they go to words that no other CPU reads or
     /// writes, and no monitor but its own watches: such a drain commutes with every other move.
     fn drain_private(&mut self) {
-        if self.config.reduction == Reduction::Off {
+        if self.config.reduction != Reduction::Full {
             return;
         }
         let second = self.scene.second.as_ref().map_or(self.scene.bay_phys, |second| second.bay_phys);
@@ -358,6 +358,13 @@ impl<'c> Engine<'c> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The state as a reduced key sees it, with values in place of their numbers, so that searches can be compared.
+    pub(crate) fn projection(&mut self, vars: &Vars) -> u128 {
+        let key = self.keys.projection(&mut self.scene, &Vars { wakers: [0; 2], knobs: 0, ..*vars });
+        let wakers = vars.wakers.map(|waker| self.wakers.value(waker));
+        super::hash::of(&(key, wakers, self.chosen.value(vars.knobs)))
     }
 
     /// How a state of rest turned out: what the holders and the CPU came to.

@@ -31,7 +31,7 @@ const OF_WAITS: &[Knob] = &[
 impl Engine<'_> {
     /// Forgets what the move from `before` to `next` put behind the CPU.
     pub(crate) fn forget(&mut self, before: &Vars, next: &mut Vars) {
-        let behind = if self.config.reduction == Reduction::Off {
+        let behind = if self.config.reduction != Reduction::Full {
             return;
         } else if next.memory.landed && !before.memory.landed {
             Knob::ALL

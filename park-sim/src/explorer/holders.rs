@@ -72,7 +72,7 @@ impl Engine<'_> {
     /// Whether a holder's next access commutes with everything that others do: it reads a word that nobody writes, or
     /// puts a store into its own buffer. A holder that may die stops before each store.
     fn is_local(&self, waker: &Waker) -> bool {
-        if Place::of(waker.current(self.config)) != Place::Lot || self.config.reduction == Reduction::Off {
+        if Place::of(waker.current(self.config)) != Place::Lot || self.config.reduction != Reduction::Full {
             return false;
         }
         let alone = self.config.new.is_empty();

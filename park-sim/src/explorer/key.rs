@@ -11,6 +11,7 @@
 //! * The frames of what those handlers abandon, if their bytes are park-x86's own (a planted fault in them keeps
 //!   everything). The NMI handler compares the interrupted RIP with the addresses that its LEAs form, so of that RIP
 //!   stays between which two of them it lies. The #MC handler reads it for its record alone.
+//! * Words of the bay's stacks to which the CPU has stores under way: only it reads them, and it reads the stores.
 //! * The RIP of the fault record: for reports.
 //! * Translations that a walk would yield again, touching nothing that is not the CPU's: whether they are there makes no
 //!   difference. The others stay, and may vanish by a move of their own ([`super::state::Action::Evict`]).
@@ -154,7 +155,13 @@ impl Keys {
         let mut buffer = core::mem::take(&mut self.buffer);
         if let Some(bytes) = buffer.get_mut(bay_at..bay_at + bay::LEN as usize) {
             mask_bay(bytes, rsp.wrapping_sub(scene.bay_phys), below);
-            self.mask_frames(bytes, interrupted, rsp.wrapping_sub(scene.bay_phys), rip);
+            self.mask_frames(bytes, interrupted, rip);
+            for store in scene.machine.cpu(PARKED).stores.iter() {
+                let offset = store.phys.wrapping_sub(scene.bay_phys);
+                if STACKS.iter().any(|stack| stack.contains(&offset)) {
+                    clear(bytes, offset..offset + u64::from(store.size));
+                }
+            }
         }
         if let Some(second) = &scene.second {
             let mut at = bay_at;
@@ -174,6 +181,14 @@ impl Keys {
         self.buffer = buffer;
         vars.hash(&mut hash);
         hash.end()
+    }
+
+    /// The reduced key, whatever the search uses.
+    pub(crate) fn projection(&mut self, scene: &mut Scene, vars: &Vars) -> u128 {
+        let reduction = core::mem::replace(&mut self.reduction, Reduction::OfKeys);
+        let key = self.key(scene, vars);
+        self.reduction = reduction;
+        key
     }
 
     /// The key that leaves out nothing but counters, without which there would be no end of states.
@@ -224,15 +239,13 @@ impl Keys {
         }
     }
 
-    /// Clears what the handlers of the parked table do not read of the frames they were given; `rsp` counts from the bay.
-    fn mask_frames(&self, bytes: &mut [u8], interrupted: Interrupted, rsp: u64, rip: u64) {
+    /// Clears what the handlers of the parked table do not read of the frames they were given.
+    fn mask_frames(&self, bytes: &mut [u8], interrupted: Interrupted, rip: u64) {
         let [nmi, mc, _] = &STACKS;
         if self.borders.is_empty() {
             return;
         }
-        if mc.contains(&rsp) {
-            clear(bytes, mc.end - FRAME_LEN..mc.end);
-        }
+        clear(bytes, mc.end - FRAME_LEN..mc.end);
         if interrupted == Interrupted::Abandoned {
             let saved = word(bytes, nmi.end - FRAME_LEN);
             let border = self.borders.iter().filter(|border| **border <= saved).max().copied().unwrap_or(0);

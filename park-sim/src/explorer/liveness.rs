@@ -15,15 +15,20 @@ use iced_x86::{
 use park_x86::code::{EXCEPTION_STUB_LEN, bay_labels};
 use std::collections::HashMap;
 
-/// A set of registers: bit n = general register n as encoded, bit 16 = the status flags, bit 17 = the monitor.
+/// A set of registers: bit n = general register n as encoded, then each status flag, then the monitor.
 type Set = u32;
 
-const FLAGS: Set = 1 << 16;
-const MONITOR: Set = 1 << 17;
-const ALL: Set = (1 << 18) - 1;
-/// CF, PF, AF, ZF, SF, OF in RFLAGS.
-pub(crate) const STATUS_FLAGS: u64 = 0x8d5;
-const STATUS: u32 = RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits::ZF | RflagsBits::SF | RflagsBits::OF;
+/// The status flags: their bits in a set, as iced-x86 names them, and in RFLAGS (Intel SDM vol. 1, "Status Flags").
+const FLAGS: [(Set, u32, u64); 6] = [
+    (1 << 16, RflagsBits::CF, 1 << 0),
+    (1 << 17, RflagsBits::PF, 1 << 2),
+    (1 << 18, RflagsBits::AF, 1 << 4),
+    (1 << 19, RflagsBits::ZF, 1 << 6),
+    (1 << 20, RflagsBits::SF, 1 << 7),
+    (1 << 21, RflagsBits::OF, 1 << 11),
+];
+const MONITOR: Set = 1 << 22;
+const ALL: Set = (1 << 23) - 1;
 
 /// What an IRETQ does that returns by a frame which the CPU pushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,11 +82,13 @@ fn effect(instruction: &Instruction, factory: &mut InstructionInfoFactory) -> Ef
             uses |= bit;
         }
     }
-    if instruction.rflags_read() & STATUS != 0 {
-        uses |= FLAGS;
-    }
-    if instruction.rflags_modified() & STATUS == STATUS {
-        defines |= FLAGS;
+    for (bit, flag, _) in FLAGS {
+        if instruction.rflags_read() & flag != 0 {
+            uses |= bit;
+        }
+        if instruction.rflags_modified() & flag != 0 {
+            defines |= bit;
+        }
     }
     match instruction.mnemonic() {
         Mnemonic::Monitor => defines |= MONITOR,
@@ -208,8 +215,10 @@ impl Liveness {
                 *value = 0;
             }
         }
-        if live & FLAGS == 0 {
-            *rflags &= !STATUS_FLAGS;
+        for (bit, _, flag) in FLAGS {
+            if live & bit == 0 {
+                *rflags &= !flag;
+            }
         }
         live & MONITOR != 0
     }
@@ -254,8 +263,9 @@ mod tests {
         assert_eq!(liveness.at(0x1003) & (rax | rbx), rax | rbx);
         // MOV CL keeps the rest of RCX, so RCX is not dead before it.
         assert_ne!(liveness.at(0x1008) & rcx, 0);
-        assert_eq!(liveness.at(0x1000) & FLAGS, 0);
-        assert_ne!(liveness.at(0x1006) & FLAGS, 0);
+        let [(carry, ..), _, _, (zero, ..), ..] = FLAGS;
+        assert_eq!(liveness.at(0x1000) & zero, 0);
+        assert_eq!(liveness.at(0x1006) & (carry | zero), zero);
         assert_eq!(liveness.at(0x0fff), ALL);
     }
 

@@ -28,7 +28,8 @@
 //! of the others, which are there between a change of CR3 or of control bits and what flushes them, there is a move that
 //! drops it.
 //!
-//! [`Reduction::Off`] explores without any of this. A test compares the ways in which small configurations come to rest.
+//! [`Reduction::Off`] explores without any of this. A test compares the ways in which small configurations come to
+//! rest, and that a search with reduced keys reaches all that a search with plain ones does ([`Reduction::OfKeys`]).
 
 mod check;
 mod config;
@@ -78,6 +79,8 @@ pub struct Report {
     pub rests: u32,
     /// The different ways in which everyone comes to rest, as hashes: what the CPU and the holders came to.
     pub outcomes: BTreeSet<u128>,
+    /// Without [`Reduction::Full`]: the states that differ to a reduced key, as hashes.
+    pub projections: BTreeSet<u128>,
     /// How long it took.
     pub time: Duration,
     /// False if it gave up at the configuration's limit of states: then "no counterexample" says little.
@@ -114,6 +117,7 @@ pub fn explore(config: &Config, plant: impl FnOnce(&mut Plant<'_>)) -> Result<Re
         transitions: found.transitions,
         rests: found.rests,
         outcomes: found.outcomes,
+        projections: found.projections,
         time: begin.elapsed(),
         complete: found.complete,
         strays,

@@ -1,5 +1,6 @@
 //! Breadth-first search over all interleavings, so that a counterexample is a shortest one.
 
+use super::config::Reduction;
 use super::engine::Engine;
 use super::hash::Visited;
 use super::state::{Action, Chosen, Vars};
@@ -31,6 +32,7 @@ pub(crate) struct Found {
     pub(crate) complete: bool,
     pub(crate) rests: u32,
     pub(crate) outcomes: BTreeSet<u128>,
+    pub(crate) projections: BTreeSet<u128>,
     pub(crate) violation: Option<(Violation, Vec<PathStep>)>,
 }
 
@@ -56,6 +58,7 @@ struct Search {
     edges: Vec<(u32, u32)>,
     rests: Vec<u32>,
     outcomes: BTreeSet<u128>,
+    projections: BTreeSet<u128>,
     visited: Visited,
     next: Layer,
     /// False once the search has given up.
@@ -69,6 +72,7 @@ pub(crate) fn search(engine: &mut Engine<'_>, first: Vars) -> Found {
         edges: Vec::new(),
         rests: Vec::new(),
         outcomes: BTreeSet::new(),
+        projections: BTreeSet::new(),
         visited: Visited::new(),
         next: Layer::default(),
         complete: true,
@@ -145,6 +149,9 @@ impl Search {
             self.edges.push((from, number));
             if !known {
                 self.nodes.push(Node { parent: from, action, knobs: next.knobs });
+                if engine.config.reduction != Reduction::Full {
+                    self.projections.insert(engine.projection(&next));
+                }
                 self.push(engine, number, next);
             }
         }
@@ -194,6 +201,7 @@ impl Search {
             complete: self.complete,
             rests: self.rests.len() as u32,
             outcomes: self.outcomes.clone(),
+            projections: self.projections.clone(),
             violation: violation.map(|(violation, at, last)| {
                 let mut path = self.path(engine, at);
                 path.extend(last);
