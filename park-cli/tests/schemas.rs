@@ -17,7 +17,7 @@ const COMMANDS: &[(&[&str], i32)] = &[
     (&["survey", "--json", "--cpuid", "tests/machines/no-monitor.txt"], 0),
     (&["plan", "--situation", "kexec", "--cpuid", "tests/machines/two-cores.txt", "--json"], 0),
     (&["plan", "--situation", "consolidate", "--topology", "1x2x2", "--load", "90,0,0,0", "--json"], 0),
-    (&["plan", "--situation", "offline", "--topology", "2x2x2", "--latency-us", "0", "--json"], 0),
+    (&["plan", "--situation", "offline", "--topology", "2x2x2", "--latency-us", "0", "--json"], 1),
     (&["plan", "--situation", "kexec", "--cpuid", "tests/machines/another-vendor.txt", "--json"], 1),
     (&["demo", "--json"], 0),
     (&["demo", "--cpuid", "tests/machines/two-cores.txt", "--json"], 0),
