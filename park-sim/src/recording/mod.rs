@@ -8,6 +8,7 @@ mod mark;
 mod recorder;
 mod registers;
 mod state;
+mod touched;
 
 pub use mark::{Mark, MarkKind};
 pub(crate) use recorder::{Place, Recorder, Stepped};

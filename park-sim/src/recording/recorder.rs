@@ -1,10 +1,11 @@
 //! Following a machine while it runs.
 
+use super::touched::touched;
 use super::{
     Act, Death, Front, INTERVALS_MAX, Interval, KernelSpan, Lane, MARKS_MAX, Mark, MarkKind, Recording, Registers,
     State,
 };
-use crate::machine::{AccessKind, Activity, Breach, Delivered, EventKind, Machine, Outcome, PhysRange};
+use crate::machine::{AccessKind, Activity, Delivered, EventKind, Machine, Outcome, PhysRange};
 use park_core::lot::{Doorbell, Phase, Stage, bay};
 
 /// Ticks that overwriting a range takes.
@@ -381,21 +382,4 @@ impl Recorder {
             (Place::Foreign, _) => State::ForeignMwait,
         }
     }
-}
-
-/// What a CPU did to memory that is not its own.
-fn touched(breach: &Breach) -> String {
-    let what = match breach.kind {
-        AccessKind::Fetch => "fetched an instruction",
-        AccessKind::Read => "read data",
-        AccessKind::Write => "wrote data",
-        AccessKind::Push => "pushed a frame onto a stack, or popped one,",
-        AccessKind::Descriptor => "read a gate or descriptor",
-        AccessKind::DescriptorWrite => "marked a descriptor",
-        AccessKind::Walk => "walked page tables",
-        AccessKind::WalkWrite => "marked a page-table entry",
-        AccessKind::Trace => "wrote a trace record",
-        AccessKind::Paravirt => "had the hypervisor write",
-    };
-    format!("{what} at physical address {:#x}, which is not its own", breach.phys)
 }
