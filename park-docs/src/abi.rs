@@ -132,6 +132,7 @@ const BAY: &[(u64, u64, &str, &str)] = &[
     (bay::ENTRY_ARG, 8, "entry: argument, handed over in RDI", "lease holder"),
     (bay::RELEASE, 8, "release: sequence of the Hold that may end", "lease holder"),
     (bay::FAULT_CR2, 8, "fault record: CR2", "parked CPU"),
+    (bay::MAILBOX_VECTOR, 8, "vector of the mailbox Wakeup that the CPU follows", "parked CPU"),
     (bay::OWNER, 8, "owner word", "lease holder"),
     (bay::IDENTITY, 8, "APIC id (31:0), MWAIT hint (63:32)", "lease holder"),
     (bay::STAGE, 8, "stage: the acknowledgement", "parked CPU; its owner when it has left"),
