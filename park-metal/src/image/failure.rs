@@ -8,10 +8,10 @@ use park_x86::sanitise::SanitiseError;
 
 use crate::cmdline::CmdlineError;
 use crate::image::percpu::JobBusy;
+use crate::image::wait::ClockError;
 use crate::madt::AcpiError;
 use crate::memory::{MAP_RANGES_MAX, MAX_CPUS, NotUsable};
 use crate::multiboot2::Multiboot2Error;
-use crate::platform::clock::ClockError;
 use crate::pvh::PvhError;
 
 /// Everything that ends a test early.

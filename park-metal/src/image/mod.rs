@@ -18,6 +18,7 @@ mod smp;
 mod snapshot;
 mod torture;
 pub(crate) mod traps;
+pub(crate) mod wait;
 mod world;
 
 use core::panic::PanicInfo;

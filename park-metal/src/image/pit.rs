@@ -1,7 +1,8 @@
 //! The TSC's rate, measured against the PIT.
 
 use crate::image::insn;
-use crate::platform::clock::{ClockError, TscClock};
+use crate::image::wait::ClockError;
+use crate::platform::clock::TscClock;
 
 /// The PIT counts at this rate (Intel 8254; 14.31818 MHz / 12).
 const PIT_HZ: u64 = 1_193_182;

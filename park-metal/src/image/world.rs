@@ -14,9 +14,10 @@ use crate::image::loader::{self, Loaded, identity_bytes};
 use crate::image::percpu::{self, PerCpu};
 use crate::image::pit;
 use crate::image::serial;
+use crate::image::wait::ClockError;
 use crate::madt::{self, AcpiError};
 use crate::memory::{self, CPU_AREA_BYTES, MemoryMap, PageBump, Plan};
-use crate::platform::clock::{ClockError, TscClock};
+use crate::platform::clock::TscClock;
 use crate::platform::{Platform, apic};
 use crate::report::Value;
 
