@@ -2,8 +2,9 @@
 //!
 //! A *guarantee* is what claims amount to ([`Guarantees`]); a *situation* asks for some ([`Situation`]), as
 //! [`Requirements`]; [`plan`] gives every CPU that is to be parked a mechanism that provides them, an order and a
-//! timeout, or says for each mechanism what it lacks ([`Lacking`]). All of it is pure: no time, no memory of its own, no
-//! machine. A policy of one's own implements [`Policy`].
+//! timeout, or says for each mechanism what it lacks ([`Lacking`]). A [`Consolidator`] says which CPUs the load leaves idle
+//! for long enough. All of it is pure: time is an argument, memory the caller's, and there is no machine. A policy of one's
+//! own implements [`Policy`]. [`carry`] carries plans out, over park-core's platform traits.
 //!
 //! ```
 //! use park_core::op::Processor;
@@ -25,6 +26,9 @@
 
 mod assess;
 pub mod carry;
+mod consolidate;
+mod consolidate_order;
+mod consolidate_tuning;
 mod cpu;
 mod guarantee;
 mod lacking;
@@ -37,6 +41,8 @@ mod timeout;
 mod which;
 
 pub use assess::{Assessment, Assessments, Obstacle, assess};
+pub use consolidate::{CONSOLIDATE_CPUS_MAX, Change, ConsolidateError, Consolidator, Decision, Track};
+pub use consolidate_tuning::{Keep, Tuning, TuningError};
 pub use cpu::{Absence, CpuKind, CpuView, Idle, Offer, Offers, StoreWake, Waits};
 pub use guarantee::{Accepts, Basis, Guarantees, PROMISES, Promise};
 pub use lacking::{Lacking, PlanError};

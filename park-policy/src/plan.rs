@@ -222,17 +222,17 @@ fn init_resets(cpu: &CpuView<'_>, mechanism: Mechanism) -> bool {
 const MEMO_LEN: usize = 4;
 
 /// The last assessments, so that thousands of like CPUs are assessed once.
-struct Memo<'c> {
+pub(crate) struct Memo<'c> {
     entries: [Option<(&'c CpuKind<'c>, Processor, Requirements, Assessments)>; MEMO_LEN],
     next: usize,
 }
 
 impl<'c> Memo<'c> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { entries: [None; MEMO_LEN], next: 0 }
     }
 
-    fn assess(&mut self, cpu: &CpuView<'c>, requirements: Requirements) -> Assessments {
+    pub(crate) fn assess(&mut self, cpu: &CpuView<'c>, requirements: Requirements) -> Assessments {
         for (kind, processor, asked, assessments) in self.entries.iter().flatten() {
             if core::ptr::eq(*kind, cpu.kind) && *processor == cpu.processor && *asked == requirements {
                 return *assessments;
