@@ -292,13 +292,14 @@ impl<'s> Consolidator<'s> {
         woken
     }
 
-    /// Parks up to `count` CPUs that have run long enough and are not too busy to be moved, the farthest first.
+    /// Parks up to `count` CPUs that are not too busy to be moved, the farthest first. All have run for `lasted_us`: what is
+    /// woken ends a low.
     fn park(&mut self, count: usize, cpus: &[CpuView<'_>], now_us: u64, lasted_us: u64) -> usize {
         let forgiven_us = self.calm_us().saturating_mul(FORGIVEN_AFTER_CALMS);
         if self.regrets > 0 && now_us.saturating_sub(self.regretted_us) >= forgiven_us {
             (self.regrets, self.regretted_us) = (self.regrets - 1, now_us);
         }
-        let Tuning { calm_us, wake_above_percent, .. } = self.tuning;
+        let wake_above_percent = self.tuning.wake_above_percent;
         let mut parked = 0;
         for place in (0..self.tracks.len()).rev() {
             if parked == count {
@@ -307,9 +308,8 @@ impl<'s> Consolidator<'s> {
             let index = self.tracks.get(place).map_or(usize::MAX, |track| track.order.into());
             let busy = cpus.get(index).is_none_or(|cpu| cpu.load_percent > wake_above_percent);
             let Some(track) = self.at_place(place) else { continue };
-            let ran_us = now_us.saturating_sub(track.changed_us);
             // What was calm for less than the break-even time is not worth a sleep of that length.
-            if track.state == State::Runs && !busy && ran_us >= calm_us && lasted_us >= track.break_even_us.into() {
+            if track.state == State::Runs && !busy && lasted_us >= track.break_even_us.into() {
                 (track.state, track.changed_us) = (State::Parks, now_us);
                 parked += 1;
             }

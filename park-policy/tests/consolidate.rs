@@ -105,6 +105,44 @@ fn cpus_are_woken_at_once_and_parked_only_after_a_calm() {
 }
 
 #[test]
+fn the_busiest_moment_of_a_calm_counts_and_a_calm_is_as_long_as_the_sleep() {
+    let claims = all_claims(Response::Unnoticed);
+    // Ten of these are ten calms.
+    let kind = CpuKind::new(&claims, offers(100_000));
+    let mut cpus = machine(&kind, 1, 4, 1);
+    let mut tracks = [Track::EMPTY; 4];
+    let made = Consolidator::new(&cpus, &Requirements::NONE, Keep::OneCpu, TUNING, &mut tracks);
+    let mut consolidator = made.expect("a consolidator");
+    for turn in 1..=100 {
+        cpus[0].load_percent = if turn == 50 { 100 } else { 0 };
+        assert_eq!(consolidator.decide(&cpus, turn * TICK_US).parks, 0, "look {turn}");
+        // Back in time: nothing is decided, and the calm goes on.
+        assert_eq!(consolidator.decide(&cpus, 5), park_policy::Decision { awake: 4, ..Default::default() });
+    }
+    // The peak needed two CPUs.
+    assert_eq!(consolidator.decide(&cpus, 101 * TICK_US).parks, 2);
+}
+
+#[test]
+fn caches_count_before_cores() {
+    let claims = all_claims(Response::Unnoticed);
+    let kind = CpuKind::new(&claims, ALL_OFFERS);
+    // Cores alternate between three caches.
+    let mut cpus = machine(&kind, 1, 9, 1);
+    for cpu in &mut cpus {
+        cpu.cache = cpu.core % 3;
+    }
+    let mut tracks = [Track::EMPTY; 9];
+    let made = Consolidator::new(&cpus, &Requirements::NONE, Keep::OneCpu, TUNING, &mut tracks);
+    let mut consolidator = made.expect("a consolidator");
+    for turn in 1..50 {
+        spread(&mut cpus, &consolidator, 300);
+        consolidator.decide(&cpus, turn * TICK_US);
+    }
+    assert_eq!(sleeping(&consolidator, 9), [2, 5, 7, 8]);
+}
+
+#[test]
 fn what_must_stay_stays_and_what_cannot_sleep_does_not() {
     let claims = all_claims(Response::Unnoticed);
     let kind = CpuKind::new(&claims, ALL_OFFERS);

@@ -8,7 +8,7 @@ mod support;
 use park_core::lot::{OwnerState, PagingLevels};
 use park_core::op::Processor;
 use park_core::{ApicId, ErrorKind, Mechanism};
-use park_policy::carry::{Goal, Outcome, Rescue, Tally, Task};
+use park_policy::carry::{Goal, Outcome, Pace, Rescue, Tally, Task};
 use park_policy::{CpuView, Placement, Situation, plan};
 use park_sim::machine::{Activity, MachineConfig, Vendor};
 use stage::{Habit, Stage, outcomes};
@@ -52,6 +52,7 @@ fn a_plan_is_carried_out_and_every_cpu_comes_back() {
             assert_eq!(outcomes(&tasks), all_but(&tasks, Outcome::Parked, &[]));
             stage.carry(Goal::Wake, &mut tasks, lanes, stage.pace());
             assert_eq!(outcomes(&tasks), all_but(&tasks, Outcome::Woken, &[]));
+            assert_eq!(*stage.given_entries.borrow(), [5, 4, 3, 2, 1], "against the plan's order");
             assert!((1..CPUS).all(|cpu| stage.entries(cpu) == 1), "each entry is taken once");
             stage.assert_no_breach();
         }
@@ -141,6 +142,34 @@ fn one_that_never_answers_is_quarantined_and_the_rest_goes_on() {
         assert_eq!(outcomes(&tasks), all_but(&tasks, rest, &lost), "{goal:?}");
         assert_eq!(tasks[1].why().map(|why| why.kind), Some(ErrorKind::Revoked));
         assert_eq!(stage.owner(&tasks[1]), OwnerState::Quarantined);
+        stage.assert_no_breach();
+    }
+}
+
+#[test]
+fn one_that_misses_a_ring_is_rung_again() {
+    for goal in [Goal::Confirm, Goal::Hold, Goal::Wake] {
+        let stage = stage(Vendor::Intel);
+        let mut tasks = stage.tasks(&[Mechanism::Hlt], TIMEOUT_US);
+        stage.carry(Goal::Park, &mut tasks, 2, stage.pace());
+        // Two rings are over by then, the third is not.
+        stage.put_beyond_reach(3, stage.pace().ring_ticks * 4);
+        let once = Pace { attempts: 2, ..stage.pace() };
+        let mut hasty = tasks.clone();
+        let pace = stage.pace();
+        assert_eq!(pace.attempts, 3);
+        stage.carry(goal, &mut tasks, 2, pace);
+        let expected = match goal {
+            Goal::Confirm => Outcome::Parked,
+            Goal::Hold => Outcome::Held,
+            _ => Outcome::Woken,
+        };
+        assert_eq!(outcomes(&tasks), all_but(&tasks, expected, &[]), "{goal:?}");
+        if goal == Goal::Confirm {
+            stage.put_beyond_reach(3, stage.pace().ring_ticks * 4);
+            stage.carry(goal, &mut hasty, 2, once);
+            assert_eq!(outcomes(&hasty), all_but(&hasty, expected, &[(2, Outcome::Quarantined)]), "two are too few");
+        }
         stage.assert_no_breach();
     }
 }

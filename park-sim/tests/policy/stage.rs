@@ -7,7 +7,7 @@ use park_core::op::{Bay, Lease, Processor, Reply, Step};
 use park_core::{ApicId, Entry, Error, IpiSender, LotMemory, Mechanism, PhysAddr, PlatformError};
 use park_policy::carry::{Carry, Entries, Goal, Lane, Outcome, Pace, Task, Terms};
 use park_policy::{Placement, Reason};
-use park_sim::machine::MachineConfig;
+use park_sim::machine::{Activity, MachineConfig};
 use park_sim::world::{DEFAULT_LOT, ParkRequest, STARTUP_PAGE, World};
 use park_x86::registers::control::{Cr4, Efer};
 use park_x86::startup::{PAGE_LEN, StartupPage};
@@ -54,6 +54,10 @@ pub(crate) struct Stage {
     /// CPUs that were summoned, in order, and how many were on their way at once at most.
     pub(crate) summoned: RefCell<Vec<usize>>,
     pub(crate) most_under_way: RefCell<usize>,
+    /// CPUs that were given an entry, in order.
+    pub(crate) given_entries: RefCell<Vec<usize>>,
+    /// A CPU that is beyond reach until then, and waits by HLT again.
+    pub(crate) beyond_reach: RefCell<Option<(usize, u64)>>,
 }
 
 impl Stage {
@@ -71,11 +75,20 @@ impl Stage {
             nmis_lost_one_in: 0,
             summoned: RefCell::default(),
             most_under_way: RefCell::default(),
+            given_entries: RefCell::default(),
+            beyond_reach: RefCell::default(),
         }
     }
 
     pub(crate) fn habit(&self, cpu: usize, habit: Habit) {
         self.targets.borrow_mut()[cpu].habit = habit;
+    }
+
+    /// Nothing reaches the CPU for so many ticks, as in a long stay in SMM; what is sent to it is lost.
+    pub(crate) fn put_beyond_reach(&self, cpu: usize, ticks: u64) {
+        let mut world = self.world.borrow_mut();
+        world.machine.cpu_mut(cpu).activity = Activity::WaitForSipi;
+        *self.beyond_reach.borrow_mut() = Some((cpu, world.machine.tsc() + ticks));
     }
 
     pub(crate) fn lease(&self) -> Lease {
@@ -201,13 +214,18 @@ impl Stage {
         let due = self.targets.borrow().iter().filter_map(|target| target.summons.map(|(at, _)| at)).min();
         let mut world = self.world.borrow_mut();
         let now = world.machine.tsc();
-        let next = due.map_or(until, |due| due.min(until));
+        let back = self.beyond_reach.borrow().map(|(_, at)| at);
+        let next = due.into_iter().chain(back).fold(until, u64::min);
         world.machine.advance_tsc(next.saturating_sub(now));
     }
 
     /// The other CPUs take up to so many steps, answer their summons, and give their bays back.
     pub(crate) fn others(&self, steps: u64) -> u64 {
         let mut world = self.world.borrow_mut();
+        let now = world.machine.tsc();
+        if let Some((cpu, _)) = self.beyond_reach.borrow_mut().take_if(|(_, until)| *until <= now) {
+            world.machine.cpu_mut(cpu).activity = Activity::Hlt;
+        }
         let mut targets = self.targets.borrow_mut();
         for (cpu, target) in targets.iter_mut().enumerate() {
             if let Some((_, index)) = target.summons.take_if(|(at, _)| *at <= world.machine.tsc()) {
@@ -267,6 +285,7 @@ impl Entries for StageEntries<'_> {
     fn entry(&mut self, apic_id: ApicId, bay: Bay) -> Result<Entry, Error> {
         let cpu = self.0.index(apic_id);
         let before = self.0.entries(cpu);
+        self.0.given_entries.borrow_mut().push(cpu);
         self.0.targets.borrow_mut()[cpu].entered = Some((before, bay));
         Ok(self.0.world.borrow_mut().entry(cpu).expect("an entry"))
     }
