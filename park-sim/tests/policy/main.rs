@@ -248,6 +248,37 @@ fn cpus_in_wait_for_sipi_are_fetched_one_after_the_other_through_one_page() {
 }
 
 #[test]
+fn under_a_void_lease_nothing_is_done_and_under_the_next_all_goes_on() {
+    let stage = stage(Vendor::Amd);
+    let mut tasks = stage.tasks(support::mechanisms(Vendor::Amd), TIMEOUT_US);
+    stage.carry(Goal::Park, &mut tasks[..4], 4, stage.pace());
+    stage.carry(Goal::Hold, &mut tasks[..2], 4, stage.pace());
+    let void = stage.lease();
+    {
+        let mut world = stage.world.borrow_mut();
+        let bay = tasks[0].bay().expect("a bay");
+        // Held CPUs are released by the seize.
+        world.seize(0, bay).expect("seized");
+    }
+    let mut stale = tasks.clone();
+    stage.carry_under(&void, Goal::Park, &mut stale, 4, stage.pace());
+    stage.carry_under(&void, Goal::Confirm, &mut stale, 4, stage.pace());
+    stage.carry_under(&void, Goal::Release, &mut stale, 4, stage.pace());
+    // Those that were held went back to their wait, whoever released them.
+    let others = [(0, Outcome::Parked), (1, Outcome::Parked), (4, Outcome::Refused)];
+    assert_eq!(outcomes(&stale), all_but(&stale, Outcome::Unknown, &others));
+    assert!(stale[2..].iter().all(|task| task.why().is_some_and(|why| why.kind == ErrorKind::StaleGeneration)));
+    assert!(stage.summoned.borrow().len() == 4, "nobody is summoned under a void lease");
+    for task in &mut tasks {
+        task.rebind(&stage.lease()).expect("the same lot");
+    }
+    stage.carry(Goal::Park, &mut tasks, 4, stage.pace());
+    stage.carry(Goal::Confirm, &mut tasks, 4, stage.pace());
+    assert_eq!(outcomes(&tasks), all_but(&tasks, Outcome::Parked, &[]));
+    stage.assert_no_breach();
+}
+
+#[test]
 fn what_is_refused_costs_no_bay_and_the_rest_goes_on() {
     let config = support::machine(Vendor::Intel, CPUS);
     let stage = Stage::new(config, PagingLevels::Four, 3, 9);

@@ -51,6 +51,9 @@ pub(crate) struct Stage {
     targets: RefCell<Vec<Target>>,
     /// One NMI in so many is lost; 0: none.
     pub(crate) nmis_lost_one_in: u64,
+    /// One IPI in so many, and one access of the lot, fails on the way; 0: none.
+    pub(crate) ipis_fail_one_in: u64,
+    pub(crate) accesses_fail_one_in: u64,
     /// CPUs that were summoned, in order, and how many were on their way at once at most.
     pub(crate) summoned: RefCell<Vec<usize>>,
     pub(crate) most_under_way: RefCell<usize>,
@@ -73,6 +76,8 @@ impl Stage {
             levels,
             targets: RefCell::new(vec![target; cpus]),
             nmis_lost_one_in: 0,
+            ipis_fail_one_in: 0,
+            accesses_fail_one_in: 0,
             summoned: RefCell::default(),
             most_under_way: RefCell::default(),
             given_entries: RefCell::default(),
@@ -135,9 +140,13 @@ impl Stage {
 
     /// Carries out with so many lanes.
     pub(crate) fn carry(&self, goal: Goal, tasks: &mut [Task], lanes: usize, pace: Pace) {
+        self.carry_under(&self.lease(), goal, tasks, lanes, pace);
+    }
+
+    pub(crate) fn carry_under(&self, lease: &Lease, goal: Goal, tasks: &mut [Task], lanes: usize, pace: Pace) {
         let mut storage = vec![Lane::EMPTY; lanes];
         let mut entries = StageEntries(self);
-        let mut carry = Carry::new(goal, tasks, &mut storage, &self.lease(), pace).with_entries(&mut entries);
+        let mut carry = Carry::new(goal, tasks, &mut storage, lease, pace).with_entries(&mut entries);
         let mut reply = Reply::Start;
         for _ in 0..STEPS_MAX {
             let step = {
@@ -166,6 +175,11 @@ impl Stage {
         let mut world = self.world.borrow_mut();
         if matches!(step, Step::SendNmi(_)) && world.scheduler.rng.one_in(self.nmis_lost_one_in) {
             return Reply::Sent;
+        }
+        let access = matches!(step, Step::Load { .. } | Step::Store { .. } | Step::CompareExchange { .. });
+        let fails = if access { self.accesses_fail_one_in } else { self.ipis_fail_one_in };
+        if world.scheduler.rng.one_in(fails) {
+            return Reply::Failed(PlatformError::ApicBusy);
         }
         let mut on = world.on(self.boss).expect("a platform");
         let outcome = match *step {
