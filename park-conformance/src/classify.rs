@@ -63,7 +63,7 @@ impl Observed {
     fn witnessed(&self, response: Response) -> u32 {
         let event = self.case.event;
         let held = if response == Response::Held { self.later().of(event) } else { 0 };
-        let own = self.moved().of(event).saturating_add(held);
+        let own = self.moved().of(event).wrapping_add(held);
         let attested = self.after.since(self.before).attested;
         match (own, attested) {
             // That a CPU which was alive is gone is a witness by itself.
@@ -96,7 +96,7 @@ pub fn classify(seen: &Observed) -> Result<(Response, u32, Option<Coalescing>), 
     if witnessed == fired {
         return Ok((response, witnessed, None));
     }
-    match Coalescing::of(seen.case.mechanism, seen.case.event, response) {
+    match Coalescing::of(seen.case.event, response) {
         Some(coalescing) => Ok((response, witnessed, Some(coalescing))),
         None => Err(Doubt::Missing { fired, witnessed }),
     }
@@ -109,7 +109,7 @@ fn response(seen: &Observed) -> Result<Response, Doubt> {
         return Ok(Response::Taken);
     }
     if !seen.is_parked(seen.fate_after) {
-        return Ok(gone(seen.fate_after));
+        return gone(seen.fate_after);
     }
     if event == Event::InitSipiSipi {
         return in_vain(seen);
@@ -118,8 +118,10 @@ fn response(seen: &Observed) -> Result<Response, Doubt> {
     let repeated = mechanism == Mechanism::WaitForSipi && event == Event::Init;
     let lapped = moved.laps != 0 && (moved.took() || seen.waiting() == Waiting::Still);
     if repeated || !(moved.took() || lapped) {
-        let takes_effect =
-            !repeated && later.of(event) != 0 && !matches!(event, Event::StoreDoorbell | Event::Overwrite);
+        // Memory holds what was written: nothing takes effect later.
+        let in_memory = matches!(event, Event::StoreDoorbell | Event::Overwrite);
+        let came_at_all = moved.of(event).wrapping_add(later.of(event)) != 0;
+        let takes_effect = !repeated && !in_memory && came_at_all;
         // An INIT that was held leaves a CPU that waits for SIPI once it is woken.
         let init_held = event == Event::Init && !repeated && seen.fate_last == Fate::WaitsForSipi;
         if takes_effect || init_held {
@@ -137,18 +139,23 @@ fn response(seen: &Observed) -> Result<Response, Doubt> {
 }
 
 /// The response of a CPU that is no longer parked.
-const fn gone(fate: Fate) -> Response {
-    match fate {
+const fn gone(fate: Fate) -> Result<Response, Doubt> {
+    Ok(match fate {
         Fate::Shutdown => Response::Shutdown,
         Fate::Reset => Response::Reset,
         Fate::Hangs => Response::Hangs,
         Fate::WaitsForSipi => Response::WaitsForSipi,
         Fate::Taken | Fate::Alive => Response::Taken,
-    }
+        Fate::Strays => return Err(Doubt::Strays),
+    })
 }
 
 /// `response`, if the CPU is proved to live, wakes as planned, once, and nothing comes after it.
 fn reachable(seen: &Observed, response: Response) -> Result<Response, Doubt> {
+    // It was held, and ended the CPU before it came anywhere.
+    if seen.entries == 0 && seen.fate_last.ends_machine() {
+        return gone(seen.fate_last);
+    }
     if seen.confirmed == Answer::Silent {
         return Err(Doubt::Silent);
     }
@@ -159,7 +166,7 @@ fn reachable(seen: &Observed, response: Response) -> Result<Response, Doubt> {
         return Err(Doubt::LostLater { fate: seen.fate_last });
     }
     let later = seen.later();
-    let left = later.init != 0 || later.mc != 0 || later.intr != 0;
+    let left = later.init != 0 || later.mc != 0 || later.intr != 0 || later.pending_irr != 0;
     if left || later.smi != 0 && seen.by_itself().smi == 0 {
         return Err(Doubt::LeftBehind);
     }

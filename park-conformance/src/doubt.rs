@@ -32,6 +32,8 @@ pub enum Doubt {
         /// How often it was seen.
         witnessed: u32,
     },
+    /// After the event the CPU executed or used what nobody gave it.
+    Strays,
     /// The CPU took the event, made no lap and was not in SMM alone.
     NoLap,
     /// The CPU should still be parked and gives no proof of life.
@@ -62,6 +64,7 @@ impl Doubt {
             Self::ZeroWitnessed { .. } => "zero-witnessed",
             Self::Missing { .. } => "missing",
             Self::MoreThanFired { .. } => "more-than-fired",
+            Self::Strays => "strays",
             Self::NoLap => "no-lap",
             Self::Silent => "silent",
             Self::NotWoken => "not-woken",
@@ -84,6 +87,7 @@ impl fmt::Display for Doubt {
             Self::MoreThanFired { fired, witnessed } => {
                 write!(f, "fired {fired}, witnessed {witnessed}: some came from elsewhere")
             }
+            Self::Strays => f.write_str("the CPU executed or used what nobody gave it"),
             Self::NoLap => f.write_str("the CPU took the event and did not go through its loop again"),
             Self::Silent => f.write_str("the CPU should still be parked and gives no proof of life"),
             Self::NotWoken => f.write_str("the CPU should still be parked and did not wake"),

@@ -115,6 +115,9 @@ fn at<E>(moment: Moment) -> impl FnOnce(E) -> MeasureError<E> {
 
 /// Parks a CPU on `rig`, makes the event of `case` happen `times` times, and derives what became of the CPU.
 ///
+/// Fire machine checks one at a time: one that comes while a CPU is in its handler, with IA32_MCG_STATUS.MCIP set, shuts the
+/// CPU down (SDM vol. 3, "IA32_MCG_STATUS MSR"), and that is what is measured then.
+///
 /// Success says what this rig showed in this run. It does *not* say that a claim holds, nor that another run would show
 /// the same.
 ///

@@ -225,6 +225,8 @@ pub enum Fate {
     WaitsForSipi,
     /// The CPU runs the start-up code of whoever sent it a STARTUP.
     Taken,
+    /// The CPU executes or uses what nobody gave it.
+    Strays,
 }
 
 impl Fate {
@@ -238,6 +240,7 @@ impl Fate {
             Self::Hangs => "hangs",
             Self::WaitsForSipi => "waits-for-sipi",
             Self::Taken => "taken",
+            Self::Strays => "strays",
         }
     }
 

@@ -1,7 +1,7 @@
 //! What was seen at the target.
 
 use core::fmt;
-use park_core::{Event, Mechanism, Response};
+use park_core::{Event, Response};
 
 /// Counters of the target, absolute, at one moment. They wrap; only differences mean anything.
 ///
@@ -19,8 +19,11 @@ pub struct Witness {
     pub smi: u32,
     /// INITs that the CPU took, from the host's log where the CPU itself can't count.
     pub init: u32,
-    /// Fixed interrupts that the CPU took, and bits of its local APIC's IRR that are set.
+    /// Fixed interrupts that the CPU took.
     pub intr: u32,
+    /// Bits that are set in the IRR of its local APIC: interrupts that it has not taken yet. A rig that can read it only once
+    /// the CPU is awake reports 0 before.
+    pub pending_irr: u32,
     /// How often start-up code ran that a STARTUP of the event's sender points to.
     pub started: u32,
     /// Stores of the event that were read back from the doorbell line.
@@ -33,6 +36,21 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// Nothing was ever counted.
+    pub const ZERO: Self = Self {
+        nmi: 0,
+        mc: 0,
+        laps: 0,
+        smi: 0,
+        init: 0,
+        intr: 0,
+        pending_irr: 0,
+        started: 0,
+        stores: 0,
+        overwrites: 0,
+        attested: 0,
+    };
+
     /// How far these are beyond `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
@@ -43,6 +61,7 @@ impl Witness {
             smi: self.smi.wrapping_sub(earlier.smi),
             init: self.init.wrapping_sub(earlier.init),
             intr: self.intr.wrapping_sub(earlier.intr),
+            pending_irr: self.pending_irr.wrapping_sub(earlier.pending_irr),
             started: self.started.wrapping_sub(earlier.started),
             stores: self.stores.wrapping_sub(earlier.stores),
             overwrites: self.overwrites.wrapping_sub(earlier.overwrites),
@@ -54,7 +73,8 @@ impl Witness {
     #[must_use]
     pub const fn of(self, event: Event) -> u32 {
         match event {
-            Event::Intr => self.intr,
+            // One that is taken leaves the IRR.
+            Event::Intr => self.intr.wrapping_add(self.pending_irr),
             Event::Nmi => self.nmi,
             Event::Smi | Event::SmiNoRestart | Event::SmiRendezvous => self.smi,
             Event::Init => self.init,
@@ -94,7 +114,8 @@ pub enum Coalescing {
     /// One INIT is held; in wait-for-SIPI a repeated one changes nothing (APM vol. 2, table 15-10; SDM vol. 3, "MP
     /// Initialization Protocol Algorithm").
     InitLatch,
-    /// One machine check is held while GIF is 0 (APM vol. 2, table 15-10).
+    /// A machine check that the CPU has not taken yet is one, however many there were: it is a pending condition and no
+    /// message (APM vol. 2, table 15-10, while GIF is 0; elsewhere undocumented).
     McLatch,
     /// The first took the CPU or the machine away: the others found nobody.
     Ended,
@@ -126,7 +147,7 @@ impl Coalescing {
 
     /// What may have swallowed some of several events that led to `response`; `None` if nothing may.
     #[must_use]
-    pub(crate) fn of(mechanism: Mechanism, event: Event, response: Response) -> Option<Self> {
+    pub(crate) fn of(event: Event, response: Response) -> Option<Self> {
         if !response.stays_parked() {
             return Some(Self::Ended);
         }
@@ -135,8 +156,7 @@ impl Coalescing {
             Event::Smi | Event::SmiNoRestart | Event::SmiRendezvous => Some(Self::SmiLatch),
             Event::Intr => Some(Self::IrrBit),
             Event::Init | Event::InitSipiSipi => Some(Self::InitLatch),
-            // Elsewhere each is handled, or is a shutdown.
-            Event::McLocal | Event::McBroadcast if mechanism == Mechanism::Clgi => Some(Self::McLatch),
+            Event::McLocal | Event::McBroadcast => Some(Self::McLatch),
             _ => None,
         }
     }

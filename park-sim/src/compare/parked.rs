@@ -192,8 +192,11 @@ impl Parked {
         [self.boss, self.bystander].into_iter().map(|cpu| self.world.machine.cpu(cpu).taken.mc).sum()
     }
 
-    /// Makes the event happen. True if the CPU ran start-up code.
-    fn throw(&mut self, event: Event) -> Result<bool, WorldError> {
+    /// Makes the event happen. True if the CPU ran start-up code of the event's sender.
+    ///
+    /// # Errors
+    /// [`WorldError`] of the world itself.
+    pub fn throw(&mut self, event: Event) -> Result<bool, WorldError> {
         let (cpu, boss) = (self.cpu, self.boss);
         let machine = &mut self.world.machine;
         match event {
@@ -258,16 +261,30 @@ impl Parked {
         Ok(came)
     }
 
-    fn entries(&self) -> u64 {
+    /// How often the CPU landed in the current kernel.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
         self.world.kernel.witness(&self.world.machine, self.cpu).entries
     }
 
-    /// Wakes the CPU as planned. True if it landed, exactly once.
-    fn wake(&mut self) -> Result<bool, WorldError> {
+    /// Takes the lot for the current kernel, if the owner is gone.
+    ///
+    /// # Errors
+    /// [`WorldError`] of a seizure.
+    pub fn take_over(&mut self) -> Result<(), WorldError> {
         if self.world.kernel.tag != self.owner_tag {
-            // The owner is gone: its successor takes the lot first.
             self.bay = self.world.seize(self.boss, self.bay)?.0;
+            self.owner_tag = self.world.kernel.tag;
         }
+        Ok(())
+    }
+
+    /// Wakes the CPU as planned, into the current kernel. Returns how often it landed.
+    ///
+    /// # Errors
+    /// [`WorldError`] of the world itself; [`WorldError::Park`] and [`WorldError::NotLanded`] of a CPU that does not come.
+    pub fn wake(&mut self) -> Result<u64, WorldError> {
+        self.take_over()?;
         let before = self.entries();
         if self.mechanism == Mechanism::WaitForSipi {
             let stage = PhysAddr(self.bay_phys()? + bay::STAGE);
@@ -285,14 +302,14 @@ impl Parked {
             self.world.wake(self.boss, self.cpu, self.bay)?;
         }
         self.world.let_others_run(self.boss, WINDOW_STEPS)?;
-        Ok(self.entries() == before + 1)
+        Ok(self.entries() - before)
     }
 
     /// `response`, if the CPU wakes as planned and nothing comes after it.
     fn if_reachable(&mut self, response: Response, before: Counters, bay_phys: u64) -> Verdict {
         match self.wake() {
-            Ok(true) => {}
-            Ok(false) => return Verdict::lost("landed more than once, or not at all"),
+            Ok(1) => {}
+            Ok(_) => return Verdict::lost("landed more than once, or not at all"),
             Err(error) => return self.unless_ended(bay_phys, format!("out of reach: {error}")),
         }
         if let Some(verdict) = ended(&self.world, self.cpu, bay_phys) {
@@ -332,7 +349,7 @@ impl Parked {
         let machine = &self.world.machine;
         let moved = Counters::of(&self.world, self.cpu, bay_phys).since(before);
         let stuck = moved.init != 0 && machine.cpu(self.cpu).activity == Activity::WaitForSipi;
-        if stuck || matches!(woken, Ok(true)) {
+        if stuck || matches!(woken, Ok(1)) {
             return Response::Refused.into();
         }
         self.unless_ended(bay_phys, format!("neither taken nor woken: {woken:?}"))

@@ -75,6 +75,7 @@ impl Machine {
     pub(crate) fn arrive(&mut self, c: usize, kind: EventKind) {
         let Some(cpu) = self.cpus.get_mut(c) else { return };
         cpu.attention = true;
+        cpu.taken.arrived += u64::from(kind.comes_from_outside());
         match kind {
             EventKind::Nmi => self.arrive_nmi(c),
             EventKind::Smi => cpu.latches.smi = true,

@@ -215,6 +215,8 @@ pub struct Taken {
     pub intr: u64,
     /// NMIs that arrived, delivered or not.
     pub nmi_arrived: u64,
+    /// Messages and machine checks that arrived at the CPU, taken, held or dropped.
+    pub arrived: u64,
     /// Waits that ended without a delivery.
     pub wait_ended: u64,
 }

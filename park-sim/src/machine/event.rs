@@ -51,6 +51,24 @@ pub enum EventKind {
     DeadlinePasses,
 }
 
+impl EventKind {
+    /// True for what reaches a CPU as a message or a signal; false for what arises in it and becomes one at most.
+    #[must_use]
+    pub(crate) const fn comes_from_outside(self) -> bool {
+        matches!(
+            self,
+            Self::Nmi
+                | Self::Smi
+                | Self::Init
+                | Self::Sipi(_)
+                | Self::Fixed(_)
+                | Self::MachineCheck
+                | Self::MachineCheckLocal
+                | Self::MachineCheckFatal
+        )
+    }
+}
+
 /// An event and who receives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Event {
