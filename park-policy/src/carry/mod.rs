@@ -23,6 +23,46 @@
 //! # Many CPUs
 //! As many are under way as there are [`Lane`]s, started in the plan's order. One that can go on is not interrupted until
 //! it waits, so that scans for a free bay do not get in each other's way. With one lane they go strictly one by one.
+//!
+//! # Example
+//! Parks what a plan says, and holds those that came while microcode is loaded:
+//! ```
+//! use park_core::op::Lease;
+//! use park_core::{Clock, IpiSender, LotMemory, Summon};
+//! use park_policy::Plan;
+//! use park_policy::carry::{Carry, Goal, Lane, Outcome, Pace, Tally, Task, Terms, drive};
+//!
+//! # const IDLE: park_policy::Placement = park_policy::Placement::EMPTY;
+//! fn load_microcode(
+//!     plan: &Plan<'_>,
+//!     terms: Terms,
+//!     lease: &Lease,
+//!     memory: &mut impl LotMemory,
+//!     ipi: &mut impl IpiSender,
+//!     clock: &mut impl Clock,
+//!     summon: &mut impl Summon,
+//!     load: impl FnOnce(),
+//! ) -> Tally {
+//!     let mut storage = [Task::new(&IDLE, terms); 64];
+//!     let count = plan.placements.len().min(storage.len());
+//!     for (task, placement) in storage.iter_mut().zip(plan.placements) {
+//!         *task = Task::new(placement, terms);
+//!     }
+//!     let tasks = &mut storage[..count];
+//!     let mut lanes = [Lane::EMPTY; 8];
+//!     let pace = Pace::new(clock.ticks_per_second(), count);
+//!     let mut carry = |goal, tasks: &mut [Task]| {
+//!         drive(&mut Carry::new(goal, tasks, &mut lanes, lease, pace), memory, ipi, clock, summon);
+//!     };
+//!     carry(Goal::Park, tasks);
+//!     carry(Goal::Hold, tasks);
+//!     if tasks.iter().all(|task| task.outcome() == Outcome::Held) {
+//!         load();
+//!     }
+//!     carry(Goal::Release, tasks);
+//!     Tally::of(tasks)
+//! }
+//! ```
 
 mod drive;
 mod entries;

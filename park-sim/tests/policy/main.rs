@@ -1,6 +1,7 @@
 //! Plans carried out on simulated machines, by the code that carries them out on real ones.
 
 mod properties;
+mod scale;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
