@@ -2,16 +2,20 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
+//! | `mechanism` | how CPUs park in `torture`: `turn`, `policy`, or a mechanism's name ([`Choice`]) | `turn` |
+//! | `break` | what is wrong with the lot in `torture` ([`Breakage`]); CPUs are lost then | nothing |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 use core::fmt;
 
 use park_core::lot::ApicMode;
+
+use crate::choices::{Breakage, Choice};
 
 /// The longest wait for another CPU if the command line doesn't say: virtual CPUs may outnumber the host's.
 pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
@@ -28,13 +32,15 @@ pub enum Test {
     Skeleton,
     /// Parks every CPU, overwrites memory, fires events, takes the lot over, wakes every CPU; again and again.
     Torture,
+    /// Makes CPUs not come, come late or find no bay, and lots lie where they must not: each is named, the rest goes on.
+    Trouble,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 4] = [Self::Smp, Self::Skeleton, Self::Torture, Self::Fault];
+    pub const ALL: [Self; 5] = [Self::Smp, Self::Skeleton, Self::Torture, Self::Trouble, Self::Fault];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -43,6 +49,7 @@ impl Test {
             Self::Smp => "smp",
             Self::Skeleton => "skeleton",
             Self::Torture => "torture",
+            Self::Trouble => "trouble",
             Self::Fault => "fault",
         }
     }
@@ -97,6 +104,10 @@ pub struct Options {
     pub timeout_ms: u32,
     /// Kernels that take the lot over in `torture`.
     pub generations: u32,
+    /// How CPUs park in `torture`.
+    pub choice: Choice,
+    /// What is wrong with the lot in `torture`.
+    pub breakage: Option<Breakage>,
     /// How the machine ends.
     pub ending: Ending,
     /// The mode that every local APIC is put into.
@@ -110,6 +121,8 @@ impl Default for Options {
             cpus: 0,
             timeout_ms: DEFAULT_TIMEOUT_MS,
             generations: DEFAULT_GENERATIONS,
+            choice: Choice::Turn,
+            breakage: None,
             ending: Ending::Qemu,
             apic: ApicMode::XApic,
         }
@@ -155,6 +168,16 @@ pub enum CmdlineError<'a> {
         /// The name.
         name: &'a str,
     },
+    /// Neither a mechanism nor a way to choose one.
+    UnknownMechanism {
+        /// The name.
+        name: &'a str,
+    },
+    /// A breakage that doesn't exist.
+    UnknownBreakage {
+        /// The name.
+        name: &'a str,
+    },
     /// A value that is no decimal number of 32 bits.
     NotANumber {
         /// The key.
@@ -170,14 +193,23 @@ impl fmt::Display for CmdlineError<'_> {
             Self::NotText { offset } => write!(f, "the command line is not UTF-8 at byte {offset}"),
             Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
             Self::UnknownKey { key } => {
-                write!(f, "unknown key `{key}`; there are t, cpus, timeout_ms, generations, exit and apic")
+                write!(
+                    f,
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, exit and apic"
+                )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => {
-                write!(f, "unknown test `{name}`; there are smp, skeleton, torture and fault")
+                write!(f, "unknown test `{name}`; there are smp, skeleton, torture, trouble and fault")
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
             Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
+            Self::UnknownMechanism { name } => {
+                write!(f, "unknown mechanism `{name}`; there are turn, policy, hlt, mwait, clgi and wait-for-sipi")
+            }
+            Self::UnknownBreakage { name } => {
+                write!(f, "unknown breakage `{name}`; there are no-idt, no-mce, early-ack, no-window and wide-window")
+            }
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
     }
@@ -195,6 +227,7 @@ impl Options {
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
         let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
         let (mut ending, mut apic) = (None, None);
+        let (mut choice, mut breakage) = (None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -215,6 +248,14 @@ impl Options {
                     let parsed = Ending::from_name(value).ok_or(CmdlineError::UnknownEnding { name: value })?;
                     set_once(&mut ending, parsed, key)?;
                 }
+                "mechanism" => {
+                    let parsed = Choice::from_name(value).ok_or(CmdlineError::UnknownMechanism { name: value })?;
+                    set_once(&mut choice, parsed, key)?;
+                }
+                "break" => {
+                    let parsed = Breakage::from_name(value).ok_or(CmdlineError::UnknownBreakage { name: value })?;
+                    set_once(&mut breakage, parsed, key)?;
+                }
                 "generations" => set_once(&mut generations, number(key, value)?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
@@ -226,6 +267,8 @@ impl Options {
             cpus: cpus.unwrap_or(default.cpus),
             timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),
             generations: generations.unwrap_or(default.generations),
+            choice: choice.unwrap_or(default.choice),
+            breakage,
             ending: ending.unwrap_or(default.ending),
             apic: apic.unwrap_or(default.apic),
         })
@@ -256,6 +299,8 @@ mod tests {
                 cpus: 0,
                 timeout_ms: 10_000,
                 generations: 2,
+                choice: Choice::Turn,
+                breakage: None,
                 ending: Ending::Qemu,
                 apic: ApicMode::XApic
             })
@@ -265,7 +310,9 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let parsed = Options::parse(b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20");
+        let parsed = Options::parse(
+            b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack",
+        );
         assert_eq!(
             parsed,
             Ok(Options {
@@ -273,6 +320,8 @@ mod tests {
                 cpus: 4,
                 timeout_ms: 250,
                 generations: 20,
+                choice: Choice::Only(park_core::Mechanism::Mwait),
+                breakage: Some(Breakage::EarlyAck),
                 ending: Ending::Bochs,
                 apic: ApicMode::X2Apic
             })
@@ -288,7 +337,9 @@ mod tests {
 
     #[test]
     fn bad_words_are_refused_by_name() {
-        let cases: [(&[u8], CmdlineError<'_>); 10] = [
+        let cases: [(&[u8], CmdlineError<'_>); 12] = [
+            (b"mechanism=nap", CmdlineError::UnknownMechanism { name: "nap" }),
+            (b"break=all", CmdlineError::UnknownBreakage { name: "all" }),
             (b"apic=x3", CmdlineError::UnknownApic { name: "x3" }),
             (b"exit=door", CmdlineError::UnknownEnding { name: "door" }),
             (b"t=smp \xff", CmdlineError::NotText { offset: 6 }),

@@ -5,6 +5,7 @@ mod area;
 mod boot;
 mod exit;
 pub(crate) mod failure;
+mod fleet;
 pub(crate) mod insn;
 mod loader;
 mod lot;
@@ -18,6 +19,7 @@ mod smp;
 mod snapshot;
 mod torture;
 pub(crate) mod traps;
+mod trouble;
 pub(crate) mod wait;
 mod world;
 
@@ -48,6 +50,7 @@ fn run(world: &World) -> Verdict {
         Test::Smp => smp::run(world),
         Test::Skeleton => skeleton::run(world),
         Test::Torture => torture::run(world),
+        Test::Trouble => trouble::run(world),
         Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {

@@ -127,11 +127,22 @@ fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
     Ok(area.frame_address(Frame::Arrival))
 }
 
-/// Gives the CPU its tables and stack back and wakes it into [`woken`].
+/// Wakes the CPU into [`woken`], and waits until it is in its job loop.
 pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
+    let arrivals = parked.cpu.arrivals.load(Ordering::Acquire);
+    let entry = departure(owner, parked.cpu, parked.bay)?;
+    owner.platform.drive(Wake::new(parked.bay, entry, timing(world)))?;
+    owner.platform.drive(AwaitLeft::new(parked.bay, world.deadline()))?;
+    world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) > arrivals, "a woken CPU in its job loop")?;
+    serial::emit("woken", &[cpu_field(parked), mechanism_field(parked)]);
+    Ok(())
+}
+
+/// Gives a parked CPU its tables and stack back, and returns the entry that leads it to [`woken`].
+pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result<Entry, park_core::Error> {
     let phys_offset = owner.platform.phys_offset();
-    parked.cpu.phys_offset.store(phys_offset, Ordering::Release);
-    let area = Area::of(parked.cpu);
+    cpu.phys_offset.store(phys_offset, Ordering::Release);
+    let area = Area::of(cpu);
     // SAFETY: the CPU is parked.
     unsafe { area.write_tables() };
     // SAFETY: as above. Whoever loaded the TSS last left it busy; leaving must cope with that.
@@ -148,23 +159,17 @@ pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), 
         cr4: this_cpu().read(Register::Cr4)?,
         rsp: area.stack_top(),
         rip: woken as *const () as u64 + phys_offset,
-        arg: parked.bay.index().into(),
+        arg: bay.index().into(),
     };
     let mut frame = [0; FRAME_LEN];
     departure.write(&placement(area, Frame::Departure), &mut frame)?;
     area.write_frame(Frame::Departure, &frame);
-    let entry = Entry {
+    Ok(Entry {
         rip: arrive::depart_address(),
         rsp: area.stack_top(),
         cr3: transit_root,
         arg: area.frame_address(Frame::Departure),
-    };
-    let arrivals = parked.cpu.arrivals.load(Ordering::Acquire);
-    owner.platform.drive(Wake::new(parked.bay, entry, timing(world)))?;
-    owner.platform.drive(AwaitLeft::new(parked.bay, world.deadline()))?;
-    world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) > arrivals, "a woken CPU in its job loop")?;
-    serial::emit("woken", &[cpu_field(parked), mechanism_field(parked)]);
-    Ok(())
+    })
 }
 
 /// Where a woken CPU enters: on its own stack, with its own tables, and the index of the bay that it was in.

@@ -6,17 +6,19 @@
 
 use core::sync::atomic::Ordering;
 
+use cpu_park::policy::carry::{Goal, Outcome};
 use park_core::lot::bay;
 use park_core::op::{Accept, ConfirmNext, DeadOwner, HandOver, Lease, Patience, Presence, Seize};
 use park_core::{Clock, IpiSender, LotMemory, Mechanism, PlatformError};
 
 use crate::image::area::map_alias;
 use crate::image::failure::Failure;
+use crate::image::fleet::Fleet;
 use crate::image::lot::{self, timing};
-use crate::image::parking::{Parked, await_arrival, detect_here, send, wake};
+use crate::image::parking::{Parked, cpu_field, mechanism_field};
 use crate::image::smp::{self, expect};
 use crate::image::world::World;
-use crate::image::{serial, sled};
+use crate::image::{percpu, serial, sled};
 use crate::memory::MAX_CPUS;
 use crate::platform::Owner;
 use crate::platform::apic::local_apic;
@@ -70,16 +72,14 @@ impl Tally {
     }
 }
 
-/// Parked CPUs, in the order of their numbers.
-type Slots = [Option<Parked>; MAX_CPUS];
-
 /// Runs the test.
 pub(crate) fn run(world: &World) -> Result<(), Failure> {
+    let fleet = Fleet::take()?;
     let mut owner = Owner { platform: world.platform(), lease: lot::build(world)? };
     let mut total = Tally::default();
     for number in 1..=world.options.generations {
         let mut tally = Tally::default();
-        owner = generation(world, owner, number, &mut tally)?;
+        owner = generation(world, fleet, owner, number, &mut tally)?;
         tally.report("generation", number);
         total.add(&tally);
     }
@@ -93,14 +93,23 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
 }
 
 /// One kernel from its first parked CPU to the next kernel's last woken one. Returns the next kernel.
-fn generation(world: &World, owner: Owner, number: u32, tally: &mut Tally) -> Result<Owner, Failure> {
-    // SAFETY: every other CPU is in its job loop.
+fn generation(
+    world: &World,
+    fleet: &mut Fleet,
+    owner: Owner,
+    number: u32,
+    tally: &mut Tally,
+) -> Result<Owner, Failure> {
+    // SAFETY: every other CPU is in its job loop, or lost.
     unsafe { owner.set() };
-    let mut slots = park_all(world, &owner, tally)?;
+    fleet.plan(world, world.options.choice)?;
+    fleet.carry(world, &owner, Goal::Park);
+    tally.lost += fleet.report_unless(Outcome::Parked);
+    tally.parked += fleet.parked().count() as u64;
     // SAFETY: all are parked.
     tally.overwritten_bytes = unsafe { sled::overwrite(world) };
-    for parked in slots.iter().flatten() {
-        fire(world, &owner, parked, tally)?;
+    for parked in fleet.parked() {
+        fire(world, &owner, &parked, tally)?;
     }
     let slot = 1 + (number - 1) % ALIAS_SLOTS;
     // SAFETY: this is the boot CPU, on the root of boot.s.
@@ -108,38 +117,27 @@ fn generation(world: &World, owner: Owner, number: u32, tally: &mut Tally) -> Re
     let next = take_over(world, &owner, phys_offset, number)?;
     // SAFETY: every other CPU is parked.
     unsafe { next.set() };
-    confirm_all(world, &next, &mut slots, tally)?;
-    for parked in slots.iter().flatten() {
-        wake(world, &next, parked)?;
-        let cpu = parked.cpu;
-        expect(cpu, "the count of its entries", cpu.entries.load(Ordering::Acquire), number.into())?;
-        cpu.registers.check(cpu)?;
-        smp::check_works(world, cpu)?;
-    }
+    confirm_all(world, &next, fleet, tally)?;
+    wake_all(world, &next, fleet, tally)?;
     tally.lost += sled::report_landings();
     Ok(next)
 }
 
-/// Parks every CPU but this one, by the mechanisms that it offers in turn.
-fn park_all(world: &World, owner: &Owner, tally: &mut Tally) -> Result<Slots, Failure> {
-    let detected = detect_here();
-    let offered = || {
-        Mechanism::ALL.into_iter().filter(|&mechanism| is_own_way(mechanism) && detected.orders(mechanism, 0).is_ok())
-    };
-    let mut slots = [None; MAX_CPUS];
-    for ((slot, cpu), mechanism) in slots.iter_mut().zip(world.others()).zip(offered().cycle()) {
-        *slot = Some(send(owner, cpu, mechanism)?);
+/// Wakes every CPU that is parked, and checks that each is whole again.
+fn wake_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) -> Result<(), Failure> {
+    for parked in fleet.parked() {
+        parked.cpu.entries.store(0, Ordering::Release);
     }
-    for parked in slots.iter().flatten() {
-        await_arrival(world, owner, parked)?;
-        tally.parked += 1;
+    fleet.carry(world, owner, Goal::Wake);
+    tally.lost += fleet.report_unless(Outcome::Woken);
+    for cpu in fleet.tasks().iter().filter(|task| task.outcome() == Outcome::Woken) {
+        let Some(cpu) = percpu::with_apic_id(cpu.apic_id()) else { continue };
+        world.wait(|| cpu.is_idle(), "a woken CPU in its job loop")?;
+        expect(cpu, "the count of its entries", cpu.entries.load(Ordering::Acquire), 1)?;
+        cpu.registers.check(cpu)?;
+        smp::check_works(world, cpu)?;
     }
-    Ok(slots)
-}
-
-/// True if a CPU parks itself that way; wait-for-SIPI is done to it.
-const fn is_own_way(mechanism: Mechanism) -> bool {
-    !matches!(mechanism, Mechanism::WaitForSipi)
+    Ok(())
 }
 
 /// Fires events at one CPU, each witnessed before the next.
@@ -181,8 +179,8 @@ fn take_over(world: &World, owner: &Owner, phys_offset: u64, number: u32) -> Res
     Ok(Owner { platform, lease })
 }
 
-/// Confirms every CPU; those that are not there leave their slot.
-fn confirm_all(world: &World, owner: &Owner, slots: &mut Slots, tally: &mut Tally) -> Result<(), Failure> {
+/// Confirms every CPU, as the next kernel finds it in the lot: those that are there become its fleet.
+fn confirm_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) -> Result<(), Failure> {
     let timing = timing(world);
     let mut clock = world.clock;
     let patience = Patience {
@@ -193,37 +191,34 @@ fn confirm_all(world: &World, owner: &Owner, slots: &mut Slots, tally: &mut Tall
     let mut index = 0;
     while let Some(confirmed) = owner.platform.drive(ConfirmNext::new(&owner.lease, index, patience))? {
         index = confirmed.bay.index() + 1;
-        let slot = found.iter_mut().zip(slots.iter()).find_map(|(found, slot)| {
-            let same = slot.as_ref().is_some_and(|parked| parked.cpu.apic_id == confirmed.apic_id);
-            same.then_some(found)
-        });
-        if let Some(slot) = slot {
+        let cpu = percpu::with_apic_id(confirmed.apic_id);
+        if let Some(slot) = cpu.and_then(|cpu| found.get_mut(cpu.index as usize)) {
             *slot = Some(confirmed);
         }
     }
-    for (slot, found) in slots.iter_mut().zip(found) {
-        let Some(parked) = slot.as_mut() else { continue };
-        match found {
+    let mut alive = [None; MAX_CPUS];
+    for (slot, parked) in alive.iter_mut().zip(fleet.parked()) {
+        match found.get(parked.cpu.index as usize).copied().flatten() {
             Some(confirmed) if confirmed.presence == Presence::Alive => {
                 // The bay of this generation's lease.
-                parked.bay = confirmed.bay;
+                let parked = Parked { bay: confirmed.bay, ..parked };
                 if parked.mechanism == Mechanism::Clgi {
                     // Held until the confirmation opened GIF.
-                    let counted = nmis(owner, parked)?;
+                    let counted = nmis(owner, &parked)?;
                     tally.witnessed += u64::from(counted == 1);
                 }
+                *slot = Some(parked);
             }
             other => {
                 let presence = other.map(|confirmed| confirmed.presence);
                 tally.faulted += u64::from(presence == Some(Presence::Faulted));
                 tally.lost += u64::from(presence != Some(Presence::Faulted));
                 let what = Value::Format(format_args!("{presence:?}"));
-                serial::emit("lost", &[("cpu", Value::Number(parked.cpu.index.into())), ("presence", what)]);
-                *slot = None;
+                serial::emit("lost", &[cpu_field(&parked), mechanism_field(&parked), ("presence", what)]);
             }
         }
     }
-    Ok(())
+    fleet.adopt(alive.into_iter().flatten())
 }
 
 /// NMIs that the lot's handlers counted in the bay: the low half of the events word.

@@ -18,6 +18,8 @@ use park_core::op::{self, Operation};
 use park_core::{ApicId, Clock, Error, IpiSender, PhysAddr, PlatformError, Summon, Ticks};
 use park_x86::memory::MappedLot;
 
+use cpu_park::policy::carry::{self, Carry};
+
 use self::apic::local_apic;
 use self::clock::TscClock;
 pub(crate) use self::summon::Owner;
@@ -64,6 +66,12 @@ impl Platform {
     pub(crate) fn drive<O: Operation>(self, operation: O) -> Result<O::Output, Error> {
         let mut clock = self.clock;
         op::drive(operation, &mut self.memory(), &mut local_apic()?, &mut clock)
+    }
+
+    /// Carries a plan out, on the executing CPU. What became of each CPU stands in its task.
+    pub(crate) fn carry(self, carry: &mut Carry<'_>) {
+        let (mut ipi, mut clock, mut summon) = (self, self, self);
+        carry::drive(carry, &mut self.memory(), &mut ipi, &mut clock, &mut summon);
     }
 }
 
