@@ -1,21 +1,7 @@
 //! Consolidation: which CPUs sleep, decided from load and wake latency over time.
 //!
 //! A [`Consolidator`] is told again and again how busy the running CPUs are. It parks those that the rest can do without,
-//! once that has been so for a while, and wakes them as soon as the rest gets too busy. It carries nothing out:
-//! [`changes`](Consolidator::changes) says what is to be done now, and [`marks`](Consolidator::marks) which CPUs sleep, for
-//! a [plan](crate::plan) of [`Which::Marked`](crate::Which::Marked).
-//!
-//! # Which CPUs
-//! CPUs have a fixed order of nearness to the bootstrap processor: its core, its cache, its package, then the others, core
-//! by core. The farthest sleep first and wake last. So load packs into cores that share a cache, whole cores sleep, and at
-//! most one is half asleep, unless a CPU is too busy to be moved.
-//!
-//! # Why it does not thrash
-//! * Between the load at which CPUs are woken and the load that parking leads to is a gap: constant load comes to rest.
-//! * What sleeps, sleeps for its break-even time at least; what was woken, runs for the calm time at least. So in any time
-//!   `t` a CPU is parked at most `1 + t / (calm + break-even)` times, whatever the load does.
-//! * A CPU that is woken soon after it was parked was parked in error: each such error doubles the calm that the next
-//!   parking waits for, until there have been none for long.
+//! once that has been so for a while, and wakes them as soon as the rest gets too busy.
 
 use crate::consolidate_order::arrange;
 use crate::consolidate_tuning::{Keep, Tuning, TuningError};
@@ -133,7 +119,24 @@ struct Low {
     needed: usize,
 }
 
-/// Decides which CPUs sleep: see the top of this page's source, and [`Tuning`].
+/// Decides from load and wake latency over time which CPUs sleep.
+///
+/// It is told again and again how busy the running CPUs are. It parks those that the rest can do without, once that has
+/// been so for a while, and wakes them as soon as the rest gets too busy. It carries nothing out:
+/// [`changes`](Self::changes) says what is to be done now, and [`marks`](Self::marks) which CPUs sleep, for a
+/// [plan](crate::plan) of [`Which::Marked`](crate::Which::Marked). Loads and times are a [`Tuning`].
+///
+/// # Which CPUs
+/// CPUs have a fixed order of nearness to the bootstrap processor: its core, its cache, its package, then the others, core
+/// by core. The farthest sleep first and wake last. So load packs into cores that share a cache, whole cores sleep, and at
+/// most one is half asleep, unless a CPU is too busy to be moved.
+///
+/// # Why it does not thrash
+/// * Between the load at which CPUs are woken and the load that parking leads to is a gap: constant load comes to rest.
+/// * What sleeps, sleeps for its break-even time at least; what was woken, runs for the calm time at least. So in any time
+///   `t` a CPU is parked at most `1 + t / (calm + break-even)` times, whatever the load does.
+/// * A CPU that is woken soon after it was parked was parked in error: each such error doubles the calm that the next
+///   parking waits for, until there have been none for long.
 #[derive(Debug)]
 pub struct Consolidator<'s> {
     tracks: &'s mut [Track],
@@ -229,12 +232,17 @@ impl<'s> Consolidator<'s> {
         })
     }
 
-    /// What was to be done with the CPU at `index` was not: it is as it was, and left alone for as long as if it had just
-    /// changed.
+    /// What was to be done with the CPU at `index` was not: it is as it was. One that could not be parked is left alone for
+    /// as many calms as the most patient parking waits for; one that could not be woken, for its break-even time.
     pub fn failed(&mut self, index: usize) {
         if let Some(track) = self.tracks.get_mut(index) {
             track.state = match track.state {
-                State::Parks => State::Runs,
+                State::Parks => {
+                    // In the future: until then it is not parked.
+                    track.changed_us =
+                        self.last_us.saturating_add(self.tuning.calm_us.saturating_mul(1 << REGRETS_MAX));
+                    State::Runs
+                }
                 State::Wakes => State::Parked,
                 other => other,
             };
@@ -309,7 +317,11 @@ impl<'s> Consolidator<'s> {
             let busy = cpus.get(index).is_none_or(|cpu| cpu.load_percent > wake_above_percent);
             let Some(track) = self.at_place(place) else { continue };
             // What was calm for less than the break-even time is not worth a sleep of that length.
-            if track.state == State::Runs && !busy && lasted_us >= track.break_even_us.into() {
+            if track.state == State::Runs
+                && !busy
+                && now_us >= track.changed_us
+                && lasted_us >= track.break_even_us.into()
+            {
                 (track.state, track.changed_us) = (State::Parks, now_us);
                 parked += 1;
             }

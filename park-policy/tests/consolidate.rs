@@ -178,6 +178,29 @@ fn a_busy_cpu_is_not_moved() {
 }
 
 #[test]
+fn one_that_cannot_be_parked_keeps_nobody_awake_and_is_seldom_asked() {
+    let claims = all_claims(Response::Unnoticed);
+    let kind = CpuKind::new(&claims, ALL_OFFERS);
+    let mut cpus = machine(&kind, 1, 4, 1);
+    let mut tracks = [Track::EMPTY; 4];
+    let made = Consolidator::new(&cpus, &Requirements::NONE, Keep::OneCpu, TUNING, &mut tracks);
+    let mut consolidator = made.expect("a consolidator");
+    let mut asked = 0;
+    for turn in 1..=1_000 {
+        // Two CPUs would do.
+        spread(&mut cpus, &consolidator, 120);
+        consolidator.decide(&cpus, turn * TICK_US);
+        if consolidator.changes().any(|change| change == (3, Change::Park)) {
+            consolidator.failed(3);
+            asked += 1;
+        }
+    }
+    assert_eq!(sleeping(&consolidator, 4), [1, 2]);
+    // It is asked once, and its neighbour is parked in its place.
+    assert_eq!(asked, 1);
+}
+
+#[test]
 fn errors_make_it_more_patient() {
     let claims = all_claims(Response::Unnoticed);
     let kind = CpuKind::new(&claims, ALL_OFFERS);

@@ -6,7 +6,7 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
-use park_core::lot::{OwnerState, PagingLevels};
+use park_core::lot::{OwnerState, PagingLevels, Stage as BayStage, bay};
 use park_core::op::Processor;
 use park_core::{ApicId, ErrorKind, Mechanism};
 use park_policy::carry::{Goal, Outcome, Pace, Rescue, Tally, Task};
@@ -143,6 +143,51 @@ fn one_that_never_answers_is_quarantined_and_the_rest_goes_on() {
         assert_eq!(outcomes(&tasks), all_but(&tasks, rest, &lost), "{goal:?}");
         assert_eq!(tasks[1].why().map(|why| why.kind), Some(ErrorKind::Revoked));
         assert_eq!(stage.owner(&tasks[1]), OwnerState::Quarantined);
+        stage.assert_no_breach();
+    }
+}
+
+#[test]
+fn one_that_is_slow_to_leave_is_leaving_and_then_woken() {
+    let stage = stage(Vendor::Intel);
+    let mut tasks = stage.tasks(&[Mechanism::Hlt, Mechanism::Mwait], TIMEOUT_US);
+    stage.carry(Goal::Park, &mut tasks, 4, stage.pace());
+    let pace = Pace { leave_ticks: 5_000, ..stage.pace() };
+    let much_later = stage.world.borrow().machine.tsc() + 100 * stage.pace().leave_ticks;
+    *stage.leave_from.borrow_mut() = much_later;
+    stage.carry(Goal::Wake, &mut tasks, 4, pace);
+    assert_eq!(outcomes(&tasks), all_but(&tasks, Outcome::Leaving, &[]));
+    assert!(tasks.iter().all(|task| stage.owner(task) == OwnerState::Reserved), "they may still give it back");
+    stage.carry(Goal::Recover, &mut tasks, 4, pace);
+    assert_eq!(outcomes(&tasks), all_but(&tasks, Outcome::Leaving, &[]));
+    *stage.leave_from.borrow_mut() = 0;
+    stage.carry(Goal::Recover, &mut tasks, 4, pace);
+    assert_eq!(outcomes(&tasks), all_but(&tasks, Outcome::Woken, &[]));
+    assert!((1..CPUS).all(|cpu| stage.entries(cpu) == 1));
+    stage.assert_no_breach();
+}
+
+#[test]
+fn one_that_stopped_in_its_bay_is_faulted_and_the_rest_goes_on() {
+    for goal in [Goal::Confirm, Goal::Hold, Goal::Wake] {
+        let stage = stage(Vendor::Intel);
+        let mut tasks = stage.tasks(&[Mechanism::Hlt], TIMEOUT_US);
+        stage.carry(Goal::Park, &mut tasks, 4, stage.pace());
+        let bay = tasks[2].bay().expect("a bay");
+        {
+            // As the lot's handlers leave it: the stage says so, and the CPU stands still.
+            let mut world = stage.world.borrow_mut();
+            let at = world.lot().expect("a lot").range.start + bay.offset() + bay::STAGE;
+            world.machine.write_phys(at, &(BayStage::Faulted as u64).to_le_bytes());
+            world.machine.cpu_mut(3).activity = Activity::WaitForSipi;
+        }
+        stage.carry(goal, &mut tasks, 4, stage.pace());
+        let rest = match goal {
+            Goal::Confirm => Outcome::Parked,
+            Goal::Hold => Outcome::Held,
+            _ => Outcome::Woken,
+        };
+        assert_eq!(outcomes(&tasks), all_but(&tasks, rest, &[(2, Outcome::Faulted)]), "{goal:?}");
         stage.assert_no_breach();
     }
 }

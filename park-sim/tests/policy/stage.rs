@@ -51,6 +51,8 @@ pub(crate) struct Stage {
     targets: RefCell<Vec<Target>>,
     /// One NMI in so many is lost; 0: none.
     pub(crate) nmis_lost_one_in: u64,
+    /// CPUs that have landed give their bays back from then on.
+    pub(crate) leave_from: RefCell<u64>,
     /// One IPI in so many, and one access of the lot, fails on the way; 0: none.
     pub(crate) ipis_fail_one_in: u64,
     pub(crate) accesses_fail_one_in: u64,
@@ -76,6 +78,7 @@ impl Stage {
             levels,
             targets: RefCell::new(vec![target; cpus]),
             nmis_lost_one_in: 0,
+            leave_from: RefCell::default(),
             ipis_fail_one_in: 0,
             accesses_fail_one_in: 0,
             summoned: RefCell::default(),
@@ -240,13 +243,14 @@ impl Stage {
         if let Some((cpu, _)) = self.beyond_reach.borrow_mut().take_if(|(_, until)| *until <= now) {
             world.machine.cpu_mut(cpu).activity = Activity::Hlt;
         }
+        let leaving = now >= *self.leave_from.borrow();
         let mut targets = self.targets.borrow_mut();
         for (cpu, target) in targets.iter_mut().enumerate() {
             if let Some((_, index)) = target.summons.take_if(|(at, _)| *at <= world.machine.tsc()) {
                 begin(&mut world, &self.config, cpu, index);
             }
             let landings = world.kernel.witness(&world.machine, cpu).entries;
-            if let Some((_, bay)) = target.entered.take_if(|(before, _)| *before < landings) {
+            if let Some((_, bay)) = target.entered.take_if(|(before, _)| *before < landings && leaving) {
                 // A bay that was given up meanwhile is never freed.
                 let _ = world.leave(cpu, bay);
             }
