@@ -14,13 +14,14 @@ const CLASSES: usize = THREADS * PER_THREAD + 1;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     next: [usize; CLASSES],
+    end: [usize; CLASSES],
     home: Option<u32>,
 }
 
 impl Order {
     /// An empty order; the CPUs of package `home`, where somebody goes on, come after those of others.
     pub(crate) const fn new(home: Option<u32>) -> Self {
-        Self { next: [0; CLASSES], home }
+        Self { next: [0; CLASSES], end: [0; CLASSES], home }
     }
 
     /// The class of a CPU: the last threads of their cores first, so that a core whose sibling is parked runs faster for
@@ -44,20 +45,21 @@ impl Order {
     /// Turns counts into places. Returns how many CPUs there are.
     pub(crate) fn settle(&mut self) -> usize {
         let mut total = 0;
-        for next in &mut self.next {
+        for (next, end) in self.next.iter_mut().zip(&mut self.end) {
             let count = core::mem::replace(next, total);
             total += count;
+            *end = total;
         }
         total
     }
 
-    /// The place of a CPU, after [`settle`](Self::settle); in its class CPUs keep the order of the calls.
-    pub(crate) fn place(&mut self, cpu: &CpuView<'_>) -> usize {
+    /// The place of a CPU, after [`settle`](Self::settle); in its class CPUs keep the order of the calls. `None` if more CPUs
+    /// of its class come than were counted.
+    pub(crate) fn place(&mut self, cpu: &CpuView<'_>) -> Option<usize> {
         let class = self.class(cpu);
-        self.next.get_mut(class).map_or(usize::MAX, |next| {
-            let place = *next;
-            *next += 1;
-            place
-        })
+        let (next, end) = (self.next.get_mut(class)?, *self.end.get(class)?);
+        let place = *next;
+        *next += 1;
+        (place < end).then_some(place)
     }
 }

@@ -152,7 +152,8 @@ pub fn plan_by<'o, 'c, P: Policy + ?Sized>(
             lacking.get_or_insert(Lacking { apic_id, kind, processor, requirements, cpus: 0 }).cpus += 1;
             continue;
         };
-        let place = order.place(cpu);
+        // Without this a policy that changes its mind would leave one place empty and fill another twice.
+        let place = order.place(cpu).ok_or(PlanError::BadPolicy(cpu.apic_id))?;
         let slot = out.get_mut(place).ok_or(PlanError::BadPolicy(cpu.apic_id))?;
         let order = u32::try_from(place).unwrap_or(u32::MAX);
         *slot = Placement { apic_id: cpu.apic_id, mechanism, reason, order, timeout_us: timeout_us(mechanism, count) };

@@ -355,3 +355,43 @@ fn a_policy_that_changes_its_mind_gets_no_plan() {
         assert!(seen.0 > 0 && seen.1 > 0, "{seen:?}");
     }
 }
+
+/// A policy that forgets what it said: noise from a seed.
+struct Forgetful(core::cell::Cell<u64>);
+
+impl Policy for Forgetful {
+    fn parks(&self, _index: usize, _cpu: &CpuView<'_>) -> bool {
+        // xorshift64: any noise will do.
+        let mut noise = self.0.get();
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        self.0.set(noise);
+        noise >> 33 & 3 != 0
+    }
+
+    fn requirements(&self, _cpu: &CpuView<'_>) -> Requirements {
+        Requirements::NONE
+    }
+}
+
+#[test]
+fn no_place_is_left_empty_or_taken_twice_whatever_a_policy_forgets() {
+    let claims = all_claims(Response::Unnoticed);
+    let kind = CpuKind::new(&claims, ALL_OFFERS);
+    let cpus = machine(&kind, 2, 2, 2);
+    let mut plans = 0;
+    for seed in 1..=5_000 {
+        let mut out = out(8);
+        if let Ok(made) = plan_by(&cpus, &Forgetful(core::cell::Cell::new(seed)), &mut out) {
+            let mut parked = ids(made.placements);
+            let orders: Vec<_> = made.placements.iter().map(|one| one.order as usize).collect();
+            assert!(orders.iter().copied().eq(0..parked.len()), "seed {seed}: {orders:?}");
+            parked.sort_unstable();
+            parked.dedup();
+            assert_eq!(parked.len(), made.placements.len(), "seed {seed}");
+            plans += 1;
+        }
+    }
+    assert!(plans > 0, "some are consistent by chance");
+}
