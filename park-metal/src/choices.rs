@@ -35,6 +35,8 @@ pub enum Breakage {
     NoMce,
     /// CPUs acknowledge 10 ms before they have left their owner's memory.
     EarlyAck,
+    /// Nothing, but they are as slow as with [`EarlyAck`](Self::EarlyAck): the control, which loses nobody.
+    SlowArrival,
     /// An NMI returns to what it interrupted, also between the look at the doorbell and HLT.
     NoWindow,
     /// Nothing, but the time between the look at the doorbell and HLT is as long as with [`NoWindow`](Self::NoWindow): the
@@ -44,7 +46,8 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::NoIdt, Self::NoMce, Self::EarlyAck, Self::NoWindow, Self::WideWindow];
+    pub const ALL: [Self; 6] =
+        [Self::NoIdt, Self::NoMce, Self::EarlyAck, Self::SlowArrival, Self::NoWindow, Self::WideWindow];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -53,6 +56,7 @@ impl Breakage {
             Self::NoIdt => "no-idt",
             Self::NoMce => "no-mce",
             Self::EarlyAck => "early-ack",
+            Self::SlowArrival => "slow-arrival",
             Self::NoWindow => "no-window",
             Self::WideWindow => "wide-window",
         }

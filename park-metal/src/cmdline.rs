@@ -8,11 +8,13 @@
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
 //! | `mechanism` | how CPUs park in `torture`: `turn`, `policy`, or a mechanism's name ([`Choice`]) | `turn` |
 //! | `break` | what is wrong with the lot in `torture` ([`Breakage`]); CPUs are lost then | nothing |
+//! | `lot` | physical address of the lot, hexadecimal with `0x` | where there is room |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 use core::fmt;
 
+use park_core::PhysAddr;
 use park_core::lot::ApicMode;
 
 use crate::choices::{Breakage, Choice};
@@ -108,6 +110,8 @@ pub struct Options {
     pub choice: Choice,
     /// What is wrong with the lot in `torture`.
     pub breakage: Option<Breakage>,
+    /// Where the lot is to be.
+    pub lot: Option<PhysAddr>,
     /// How the machine ends.
     pub ending: Ending,
     /// The mode that every local APIC is put into.
@@ -123,6 +127,7 @@ impl Default for Options {
             generations: DEFAULT_GENERATIONS,
             choice: Choice::Turn,
             breakage: None,
+            lot: None,
             ending: Ending::Qemu,
             apic: ApicMode::XApic,
         }
@@ -168,6 +173,13 @@ pub enum CmdlineError<'a> {
         /// The name.
         name: &'a str,
     },
+    /// A value that is no hexadecimal number of 64 bits.
+    NotAnAddress {
+        /// The key.
+        key: &'a str,
+        /// Its value.
+        value: &'a str,
+    },
     /// Neither a mechanism nor a way to choose one.
     UnknownMechanism {
         /// The name.
@@ -195,7 +207,7 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownKey { key } => {
                 write!(
                     f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, exit and apic"
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, exit and apic"
                 )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
@@ -204,11 +216,17 @@ impl fmt::Display for CmdlineError<'_> {
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
             Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
+            Self::NotAnAddress { key, value } => {
+                write!(f, "`{key}` wants a hexadecimal number with 0x in front, not `{value}`")
+            }
             Self::UnknownMechanism { name } => {
                 write!(f, "unknown mechanism `{name}`; there are turn, policy, hlt, mwait, clgi and wait-for-sipi")
             }
             Self::UnknownBreakage { name } => {
-                write!(f, "unknown breakage `{name}`; there are no-idt, no-mce, early-ack, no-window and wide-window")
+                write!(
+                    f,
+                    "unknown breakage `{name}`; there are no-idt, no-mce, early-ack, slow-arrival, no-window and wide-window"
+                )
             }
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
@@ -227,7 +245,7 @@ impl Options {
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
         let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
         let (mut ending, mut apic) = (None, None);
-        let (mut choice, mut breakage) = (None, None);
+        let (mut choice, mut breakage, mut lot) = (None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -256,6 +274,7 @@ impl Options {
                     let parsed = Breakage::from_name(value).ok_or(CmdlineError::UnknownBreakage { name: value })?;
                     set_once(&mut breakage, parsed, key)?;
                 }
+                "lot" => set_once(&mut lot, PhysAddr(address(key, value)?), key)?,
                 "generations" => set_once(&mut generations, number(key, value)?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
@@ -269,6 +288,7 @@ impl Options {
             generations: generations.unwrap_or(default.generations),
             choice: choice.unwrap_or(default.choice),
             breakage,
+            lot,
             ending: ending.unwrap_or(default.ending),
             apic: apic.unwrap_or(default.apic),
         })
@@ -286,6 +306,11 @@ fn number<'a>(key: &'a str, value: &'a str) -> Result<u32, CmdlineError<'a>> {
     value.parse().map_err(|_| CmdlineError::NotANumber { key, value })
 }
 
+fn address<'a>(key: &'a str, value: &'a str) -> Result<u64, CmdlineError<'a>> {
+    let digits = value.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    digits.ok_or(CmdlineError::NotAnAddress { key, value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +326,7 @@ mod tests {
                 generations: 2,
                 choice: Choice::Turn,
                 breakage: None,
+                lot: None,
                 ending: Ending::Qemu,
                 apic: ApicMode::XApic
             })
@@ -311,7 +337,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let parsed = Options::parse(
-            b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack",
+            b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack lot=0x1230000",
         );
         assert_eq!(
             parsed,
@@ -322,6 +348,7 @@ mod tests {
                 generations: 20,
                 choice: Choice::Only(park_core::Mechanism::Mwait),
                 breakage: Some(Breakage::EarlyAck),
+                lot: Some(PhysAddr(0x123_0000)),
                 ending: Ending::Bochs,
                 apic: ApicMode::X2Apic
             })
@@ -337,7 +364,8 @@ mod tests {
 
     #[test]
     fn bad_words_are_refused_by_name() {
-        let cases: [(&[u8], CmdlineError<'_>); 12] = [
+        let cases: [(&[u8], CmdlineError<'_>); 13] = [
+            (b"lot=1000", CmdlineError::NotAnAddress { key: "lot", value: "1000" }),
             (b"mechanism=nap", CmdlineError::UnknownMechanism { name: "nap" }),
             (b"break=all", CmdlineError::UnknownBreakage { name: "all" }),
             (b"apic=x3", CmdlineError::UnknownApic { name: "x3" }),

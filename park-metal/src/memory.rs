@@ -68,6 +68,78 @@ impl Plan {
     }
 }
 
+/// Why a lot can't lie where it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum BadLot {
+    /// It does not begin with a page.
+    Unaligned {
+        /// Where it was asked for.
+        start: PhysAddr,
+    },
+    /// It would lie over something that the image uses.
+    Over {
+        /// The lot.
+        lot: Region,
+        /// What it would lie over.
+        other: Region,
+    },
+    /// Not all of it is usable memory: reserved, or not there.
+    Reserved {
+        /// The lot.
+        lot: Region,
+    },
+}
+
+impl fmt::Display for BadLot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unaligned { start } => write!(f, "a lot at {start} does not begin with a page"),
+            Self::Over { lot, other } => write!(
+                f,
+                "a lot of {:#x} bytes at {} lies over the {}, {} to {}",
+                lot.len_bytes,
+                lot.start,
+                other.name,
+                other.start,
+                other.end()
+            ),
+            Self::Reserved { lot } => write!(
+                f,
+                "a lot of {:#x} bytes at {} lies in memory that the memory map does not call usable",
+                lot.len_bytes, lot.start
+            ),
+        }
+    }
+}
+
+impl core::error::Error for BadLot {}
+
+impl Plan {
+    /// The same plan with the lot at `start`.
+    ///
+    /// # Errors
+    /// [`BadLot`] says what is there.
+    pub fn with_lot_at(self, start: PhysAddr, mut ranges: impl Iterator<Item = MemoryRange>) -> Result<Self, BadLot> {
+        let lot = Region { start, ..self.lot };
+        if !start.is_aligned(PAGE_BYTES) {
+            return Err(BadLot::Unaligned { start });
+        }
+        let Some(end) = start.checked_add(lot.len_bytes).filter(|end| *end <= IDENTITY_MAP_END) else {
+            return Err(BadLot::Reserved { lot });
+        };
+        let others = self.regions().into_iter().filter(|region| region.name != lot.name);
+        for other in others {
+            if other.start < end && start < other.end() {
+                return Err(BadLot::Over { lot, other });
+            }
+        }
+        if !ranges.any(|range| range.kind == MEMORY_TYPE_RAM && range.contains(start, lot.len_bytes)) {
+            return Err(BadLot::Reserved { lot });
+        }
+        Ok(Self { lot, ..self })
+    }
+}
+
 /// No usable memory for a region.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NotUsable {
@@ -258,6 +330,27 @@ mod tests {
         assert_eq!(refused(vec![ram(0, 0x8fff), ram(0xa_0000, 0x800_0000)]), "trampoline");
         assert_eq!(refused(vec![ram(0, 0x9_f000), ram(0x10_0000, 0x90_0000)]), "page-pool");
         assert_eq!(refused(vec![ram(0, 0x9_f000), ram(0x10_0000, 0x80_0000), ram(1 << 32, 1 << 33)]), "page-pool");
+    }
+
+    #[test]
+    fn a_lot_lies_where_it_is_asked_for_or_nowhere() {
+        let plan = plan(small().into_iter()).unwrap();
+        let at = |start| plan.with_lot_at(PhysAddr(start), small().into_iter());
+        let moved = at(0x200_0000).unwrap();
+        assert_eq!((moved.lot.start, moved.lot.len_bytes), (PhysAddr(0x200_0000), plan.lot.len_bytes));
+        assert_eq!(at(plan.lot.start.0), Ok(plan));
+        assert_eq!(at(0x200_0800), Err(BadLot::Unaligned { start: PhysAddr(0x200_0800) }));
+        let over = |start| match at(start) {
+            Err(BadLot::Over { other, .. }) => other.name,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((over(IMAGE.start.0), over(IMAGE.end().0 - PAGE_BYTES)), ("image", "image"));
+        assert_eq!((over(plan.pool.end().0 - PAGE_BYTES), over(0)), ("page-pool", "trampoline"));
+        let in_reserved = [0x400_0000 - plan.lot.len_bytes + PAGE_BYTES, 0xfee0_0000, 1 << 32, !0xfff];
+        for start in in_reserved {
+            assert!(matches!(at(start), Err(BadLot::Reserved { .. })), "{start:#x}");
+        }
+        at(0x400_0000 - plan.lot.len_bytes).unwrap();
     }
 
     #[test]

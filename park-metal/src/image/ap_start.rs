@@ -12,7 +12,6 @@ use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::world;
 use crate::memory::{PAGE_BYTES, Region};
-use crate::platform::apic::local_apic;
 use crate::platform::clock::TscClock;
 
 global_asm!(
@@ -28,7 +27,7 @@ unsafe extern "C" {
 }
 
 /// From INIT to the first STARTUP (SDM vol. 3, 8.4.4.1).
-const INIT_US: u64 = 10_000;
+pub(crate) const INIT_US: u64 = 10_000;
 /// From the first STARTUP to the second, if the CPU has not come (same place).
 const STARTUP_US: u64 = 200;
 
@@ -39,8 +38,9 @@ const _: () = assert!(PAGE_LEN as u64 == PAGE_BYTES);
 /// # Safety
 /// 1. The trampoline region is a page of usable memory that nobody else uses, as `memory::plan` finds it.
 /// 2. `stack_top`, a multiple of 16, is the top of that CPU's own stack, in its prepared area.
-/// 3. No other CPU calls this at the same time, and no earlier call failed.
+/// 3. No other CPU calls this at the same time, and a CPU that did not come by an earlier call has been sent an INIT.
 pub(crate) unsafe fn start_ap(
+    apic: &mut impl IpiSender,
     clock: TscClock,
     trampoline: Region,
     apic_id: ApicId,
@@ -69,7 +69,6 @@ pub(crate) unsafe fn start_ap(
     // SAFETY: the page is mapped at identity; after the write above only the started CPU writes to it.
     let came = || unsafe { claim_state(page) } == Some(ClaimState::Read);
 
-    let mut apic = local_apic()?;
     apic.send_init(apic_id)?;
     clock.pass_us(INIT_US);
     apic.send_startup(apic_id, vector)?;

@@ -10,7 +10,7 @@ use crate::cmdline::CmdlineError;
 use crate::image::percpu::JobBusy;
 use crate::image::wait::ClockError;
 use crate::madt::AcpiError;
-use crate::memory::{MAP_RANGES_MAX, MAX_CPUS, NotUsable};
+use crate::memory::{BadLot, MAP_RANGES_MAX, MAX_CPUS, NotUsable};
 use crate::multiboot2::Multiboot2Error;
 use crate::pvh::PvhError;
 
@@ -27,6 +27,7 @@ pub(crate) enum Failure {
         at: PhysAddr,
     },
     Memory(NotUsable),
+    Lot(BadLot),
     Clock(ClockError),
     /// The local APIC is off, can't be put into the mode that is wanted, or is not where it is after reset.
     ApicBase(u64),
@@ -62,6 +63,7 @@ impl fmt::Display for Failure {
             Self::MapTooLong => write!(f, "the memory map has more than {MAP_RANGES_MAX} ranges"),
             Self::Cmdline(error) => write!(f, "{error}"),
             Self::OutOfReach { what, at } => write!(f, "{what} lies at {at}, outside the low 4 GiB"),
+            Self::Lot(error) => write!(f, "{error}"),
             Self::Memory(error) => write!(f, "{error}"),
             Self::Clock(error) => write!(f, "{error}"),
             Self::ApicBase(found) => {
@@ -102,6 +104,7 @@ from! {
     PvhError => Pvh,
     Multiboot2Error => Multiboot2,
     CmdlineError<'static> => Cmdline,
+    BadLot => Lot,
     NotUsable => Memory,
     ClockError => Clock,
     AcpiError => Acpi,

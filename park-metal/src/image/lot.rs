@@ -17,9 +17,14 @@ const KICK_INTERVAL_US: u64 = 500_000;
 
 /// Builds a lot with a bay for every CPU, and reports it.
 pub(crate) fn build(world: &World) -> Result<Lease, Failure> {
+    build_with(world, world.online())
+}
+
+/// Builds a lot with so many bays, and reports it. What was in its place is gone.
+pub(crate) fn build_with(world: &World, bays: u32) -> Result<Lease, Failure> {
     let detected = detect_here();
     let phys = world.plan.lot.start;
-    let layout = Layout::new(world.online(), detected.features().monitor.largest_line.into())?;
+    let layout = Layout::new(bays, detected.features().monitor.largest_line.into())?;
     let parameters = LotParameters { phys, layout, lot_id: LOT_ID, encryption_mask: 0, mailbox: None };
     let lot = builder::build(&mut world.platform().memory(), &parameters)?;
     serial::emit(

@@ -3,6 +3,7 @@
 mod ap_start;
 mod area;
 mod boot;
+pub(crate) mod broken;
 mod exit;
 pub(crate) mod failure;
 mod fleet;

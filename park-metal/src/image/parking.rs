@@ -16,7 +16,7 @@ use crate::image::failure::Failure;
 use crate::image::lot::timing;
 use crate::image::percpu::{self, PerCpu};
 use crate::image::world::{World, come_home};
-use crate::image::{insn, serial};
+use crate::image::{broken, insn, serial, trouble};
 use crate::platform::Owner;
 use crate::platform::apic::{local_apic, this_cpu};
 use crate::report::Value;
@@ -73,6 +73,7 @@ pub(crate) fn await_arrival(world: &World, owner: &Owner, parked: &Parked) -> Re
 
 /// The job of a CPU that is to park in the bay with this index. Comes back only in failure.
 pub(crate) extern "C" fn enter(bay_index: u64) {
+    trouble::hold_up();
     let error = match prepare(bay_index) {
         // SAFETY:
         // 1. The image runs at CPL 0, and `prepare` has just sanitised the CPU.
@@ -120,7 +121,8 @@ fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
     // SAFETY: this is the area's CPU, and it uses the boot CPU's root.
     let transit_root = unsafe { area.write_transit_root() };
     let lot = owner.lease.lot();
-    let arrival = Arrival::for_cpu(&mut this_cpu(), detected.features(), lot, bay_index, transit_root)?;
+    let mut arrival = Arrival::for_cpu(&mut this_cpu(), detected.features(), lot, bay_index, transit_root)?;
+    broken::amend(&mut arrival);
     let mut frame = [0; FRAME_LEN];
     arrival.write(&placement(area, Frame::Arrival), &mut frame)?;
     area.write_frame(Frame::Arrival, &frame);

@@ -18,7 +18,7 @@ use crate::image::lot::{self, timing};
 use crate::image::parking::{Parked, cpu_field, mechanism_field};
 use crate::image::smp::{self, expect};
 use crate::image::world::World;
-use crate::image::{percpu, serial, sled};
+use crate::image::{broken, percpu, serial, sled};
 use crate::memory::MAX_CPUS;
 use crate::platform::Owner;
 use crate::platform::apic::local_apic;
@@ -33,17 +33,17 @@ const ALIAS_SLOTS: u32 = 255;
 
 /// What happened, in one generation or in all.
 #[derive(Clone, Copy, Default, Debug)]
-struct Tally {
-    parked: u64,
-    fired: u64,
-    witnessed: u64,
+pub(crate) struct Tally {
+    pub(crate) parked: u64,
+    pub(crate) fired: u64,
+    pub(crate) witnessed: u64,
     /// CPUs that did not answer, or ran what was not theirs.
-    lost: u64,
+    pub(crate) lost: u64,
     /// CPUs that went the way that their mechanism declares for an event.
-    declared: u64,
+    pub(crate) declared: u64,
     /// CPUs that stopped in their bays with a fault record.
-    faulted: u64,
-    overwritten_bytes: u64,
+    pub(crate) faulted: u64,
+    pub(crate) overwritten_bytes: u64,
 }
 
 impl Tally {
@@ -55,6 +55,16 @@ impl Tally {
         self.declared += other.declared;
         self.faulted += other.faulted;
         self.overwritten_bytes += other.overwritten_bytes;
+    }
+
+    /// Fails unless every CPU and every event is accounted for.
+    fn judge(&self) -> Result<(), Failure> {
+        let whole = self.lost == 0 && self.faulted == 0 && self.declared == 0;
+        if whole && self.fired == self.witnessed && self.witnessed != 0 {
+            Ok(())
+        } else {
+            Err(Failure::Machine("a CPU or an event was lost"))
+        }
     }
 
     fn report(&self, event: &str, number: u32) {
@@ -77,6 +87,11 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
     let fleet = Fleet::take()?;
     let mut owner = Owner { platform: world.platform(), lease: lot::build(world)? };
     let mut total = Tally::default();
+    if let Some(breakage) = world.options.breakage {
+        total = broken::run(world, fleet, &owner, breakage)?;
+        total.report("torture", 0);
+        return total.judge();
+    }
     for number in 1..=world.options.generations {
         let mut tally = Tally::default();
         owner = generation(world, fleet, owner, number, &mut tally)?;
@@ -84,12 +99,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
         total.add(&tally);
     }
     total.report("torture", world.options.generations);
-    let whole = total.lost == 0 && total.faulted == 0 && total.declared == 0;
-    if whole && total.fired == total.witnessed && total.witnessed != 0 {
-        Ok(())
-    } else {
-        Err(Failure::Machine("a CPU or an event was lost"))
-    }
+    total.judge()
 }
 
 /// One kernel from its first parked CPU to the next kernel's last woken one. Returns the next kernel.
@@ -222,6 +232,6 @@ fn confirm_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tall
 }
 
 /// NMIs that the lot's handlers counted in the bay: the low half of the events word.
-fn nmis(owner: &Owner, parked: &Parked) -> Result<u64, PlatformError> {
+pub(crate) fn nmis(owner: &Owner, parked: &Parked) -> Result<u64, PlatformError> {
     Ok(owner.platform.memory().load(parked.bay.offset() + bay::EVENTS)? & u64::from(u32::MAX))
 }

@@ -3,10 +3,10 @@
 use core::sync::atomic::Ordering;
 
 use park_core::lot::ApicMode;
-use park_core::{Clock, PhysAddr, Ticks};
+use park_core::{ApicId, Clock, IpiSender, PhysAddr, Ticks};
 
-use crate::cmdline::Options;
-use crate::image::ap_start::start_ap;
+use crate::cmdline::{Options, Test};
+use crate::image::ap_start::{INIT_US, start_ap};
 use crate::image::area::{self, Area};
 use crate::image::exit::{self, Verdict};
 use crate::image::failure::Failure;
@@ -14,9 +14,11 @@ use crate::image::loader::{self, Loaded, identity_bytes};
 use crate::image::percpu::{self, PerCpu};
 use crate::image::pit;
 use crate::image::serial;
+use crate::image::trouble;
 use crate::image::wait::ClockError;
 use crate::madt::{self, AcpiError};
 use crate::memory::{self, CPU_AREA_BYTES, MemoryMap, PageBump, Plan};
+use crate::platform::apic::local_apic;
 use crate::platform::clock::TscClock;
 use crate::platform::{Platform, apic};
 use crate::report::Value;
@@ -47,6 +49,10 @@ impl World {
         exit::choose(options.ending);
         apic::X2APIC_WANTED.store(options.apic == ApicMode::X2Apic, Ordering::Relaxed);
         let plan = memory::plan(map.ranges())?;
+        let plan = match options.lot {
+            Some(start) => plan.with_lot_at(start, map.ranges())?,
+            None => plan,
+        };
         let clock = pit::calibrate()?;
         let world = Self { options, clock, map, plan };
         world.start_boot_cpu()?;
@@ -82,25 +88,46 @@ impl World {
     fn start_others(&self, madt: &'static [u8]) -> Result<(), Failure> {
         let boot_id = self.cpus().next().map(|cpu| cpu.apic_id);
         let mut pages = PageBump::new(self.plan.pool);
+        if self.options.test == Test::Trouble {
+            trouble::rehearse(self, &mut pages, madt)?;
+        }
         for apic_id in madt::EnabledCpus::new(madt) {
             let apic_id = apic_id?;
-            if Some(apic_id) == boot_id {
-                continue;
+            if Some(apic_id) != boot_id {
+                self.start(&mut pages, apic_id, &mut local_apic()?)?;
             }
-            let start = pages.take(CPU_AREA_BYTES, CPU_AREA_BYTES).ok_or(Failure::TooManyCpus)?;
-            let index = self.online();
-            // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
-            let cpu = unsafe { area::prepare(start, index, apic_id) };
-            percpu::register(cpu).ok_or(Failure::TooManyCpus)?;
-            let stack_top = Area::of(cpu).stack_top();
-            // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts
-            // others, one at a time, and a failure ends the image.
-            unsafe { start_ap(self.clock, self.plan.trampoline, apic_id, stack_top, self.timeout_us()) }?;
-            self.wait(|| cpu.arrivals.load(Ordering::Acquire) == 1, "a CPU in its job loop")?;
-            let fields = [("cpu", Value::Number(index.into())), ("apic_id", Value::Number(apic_id.0.into()))];
-            serial::emit("online", &fields);
         }
         Ok(())
+    }
+
+    /// Starts one CPU. Reports it as `online`, or as `absent` with the reason: the others go on without it.
+    pub(crate) fn start(
+        &self,
+        pages: &mut PageBump,
+        apic_id: ApicId,
+        apic: &mut impl IpiSender,
+    ) -> Result<Option<&'static PerCpu>, Failure> {
+        let start = pages.take(CPU_AREA_BYTES, CPU_AREA_BYTES).ok_or(Failure::TooManyCpus)?;
+        let index = self.online();
+        // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
+        let cpu = unsafe { area::prepare(start, index, apic_id) };
+        let stack_top = Area::of(cpu).stack_top();
+        // SAFETY: the trampoline page is a checked region; the stack is in the new area; only the boot CPU starts others,
+        // one at a time, and one that does not come is sent an INIT below.
+        let started =
+            unsafe { start_ap(apic, self.clock, self.plan.trampoline, apic_id, stack_top, self.timeout_us()) };
+        let arrived = || self.wait(|| cpu.arrivals.load(Ordering::Acquire) == 1, "a CPU in its job loop");
+        let id = ("apic_id", Value::Number(apic_id.0.into()));
+        if let Err(why) = started.and_then(|()| Ok(arrived()?)) {
+            // Wherever it is, if it is: it shall not come into the page when that is another's. Its area is never used again.
+            let _ = apic.send_init(apic_id);
+            self.clock.pass_us(INIT_US);
+            serial::emit("absent", &[id, ("why", Value::Format(format_args!("{why}")))]);
+            return Ok(None);
+        }
+        percpu::register(cpu).ok_or(Failure::TooManyCpus)?;
+        serial::emit("online", &[("cpu", Value::Number(index.into())), id]);
+        Ok(Some(cpu))
     }
 
     /// What operations are carried out with.
