@@ -62,7 +62,12 @@ impl Observed {
     /// How often the event was seen, given what it led to.
     fn witnessed(&self, response: Response) -> u32 {
         let event = self.case.event;
-        let held = if response == Response::Held { self.later().of(event) } else { 0 };
+        let held = match response {
+            Response::Held => self.later().of(event),
+            // The STARTUPs were dropped; the INIT before them was held, and shows when it takes effect.
+            Response::Refused => self.later().init,
+            _ => 0,
+        };
         let own = self.moved().of(event).wrapping_add(held);
         let attested = self.after.since(self.before).attested;
         match (own, attested) {

@@ -2,13 +2,15 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
 //! | `mechanism` | how CPUs park in `torture`: `turn`, `policy`, or a mechanism's name ([`Choice`]) | `turn` |
 //! | `break` | what is wrong with the lot in `torture` ([`Breakage`]); CPUs are lost then | nothing |
 //! | `lot` | physical address of the lot, hexadecimal with `0x` | where there is room |
+//! | `case` | which cases `conformance` runs: a glob, as `hlt/nmi` or `*/init*` | `*` |
+//! | `host` | whether somebody answers `sync` lines on COM1: `yes`, `no` | `no` |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
@@ -36,13 +38,16 @@ pub enum Test {
     Torture,
     /// Makes CPUs not come, come late or find no bay, and lots lie where they must not: each is named, the rest goes on.
     Trouble,
+    /// Runs the cases that [`Options::cases`] names, and says what was measured.
+    Conformance,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 5] = [Self::Smp, Self::Skeleton, Self::Torture, Self::Trouble, Self::Fault];
+    pub const ALL: [Self; 6] =
+        [Self::Smp, Self::Skeleton, Self::Torture, Self::Trouble, Self::Conformance, Self::Fault];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -52,6 +57,7 @@ impl Test {
             Self::Skeleton => "skeleton",
             Self::Torture => "torture",
             Self::Trouble => "trouble",
+            Self::Conformance => "conformance",
             Self::Fault => "fault",
         }
     }
@@ -95,6 +101,48 @@ impl Ending {
     }
 }
 
+/// Whether a host takes part.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Host {
+    /// It makes events happen when a `sync` line asks for them.
+    Answers,
+    /// Nobody is there.
+    Absent,
+}
+
+/// The longest glob, in bytes: longer than any case's name.
+const GLOB_BYTES_MAX: usize = 48;
+
+/// Every case.
+const ALL_CASES: Glob = {
+    let mut bytes = [0; GLOB_BYTES_MAX];
+    bytes[0] = b'*';
+    Glob { bytes, len: 1 }
+};
+
+/// A glob over names of cases, kept by value: the command line's memory is used for something else later.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Glob {
+    bytes: [u8; GLOB_BYTES_MAX],
+    len: usize,
+}
+
+impl Glob {
+    /// A copy of `text`; `None` if it is longer than any name.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; GLOB_BYTES_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: text.len() })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+}
+
 /// The parsed command line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Options {
@@ -112,6 +160,10 @@ pub struct Options {
     pub breakage: Option<Breakage>,
     /// Where the lot is to be.
     pub lot: Option<PhysAddr>,
+    /// The cases that `conformance` runs.
+    pub cases: Glob,
+    /// Whether somebody at the other end of COM1 answers `sync` lines.
+    pub host: Host,
     /// How the machine ends.
     pub ending: Ending,
     /// The mode that every local APIC is put into.
@@ -128,6 +180,8 @@ impl Default for Options {
             choice: Choice::Turn,
             breakage: None,
             lot: None,
+            cases: ALL_CASES,
+            host: Host::Absent,
             ending: Ending::Qemu,
             apic: ApicMode::XApic,
         }
@@ -190,6 +244,16 @@ pub enum CmdlineError<'a> {
         /// The name.
         name: &'a str,
     },
+    /// A glob that is longer than any case's name.
+    LongGlob {
+        /// The glob.
+        glob: &'a str,
+    },
+    /// A host that is neither there nor not.
+    UnknownHost {
+        /// The name.
+        name: &'a str,
+    },
     /// A value that is no decimal number of 32 bits.
     NotANumber {
         /// The key.
@@ -207,12 +271,12 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownKey { key } => {
                 write!(
                     f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, exit and apic"
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, case, host, exit and apic"
                 )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => {
-                write!(f, "unknown test `{name}`; there are smp, skeleton, torture, trouble and fault")
+                write!(f, "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance and fault")
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
             Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
@@ -228,6 +292,8 @@ impl fmt::Display for CmdlineError<'_> {
                     "unknown breakage `{name}`; there are no-idt, no-mce, early-ack, slow-arrival, no-window and wide-window"
                 )
             }
+            Self::LongGlob { glob } => write!(f, "no case has a name as long as `{glob}`"),
+            Self::UnknownHost { name } => write!(f, "`host` wants yes or no, not `{name}`"),
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
     }
@@ -244,7 +310,7 @@ impl Options {
         let text =
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
         let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
-        let (mut ending, mut apic) = (None, None);
+        let (mut ending, mut apic, mut cases, mut host) = (None, None, None, None);
         let (mut choice, mut breakage, mut lot) = (None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
@@ -254,6 +320,17 @@ impl Options {
                     set_once(&mut test, parsed, key)?;
                 }
                 "cpus" => set_once(&mut cpus, number(key, value)?, key)?,
+                "case" => {
+                    set_once(&mut cases, Glob::new(value).ok_or(CmdlineError::LongGlob { glob: value })?, key)?;
+                }
+                "host" => {
+                    let answer = match value {
+                        "yes" => Host::Answers,
+                        "no" => Host::Absent,
+                        name => return Err(CmdlineError::UnknownHost { name }),
+                    };
+                    set_once(&mut host, answer, key)?;
+                }
                 "apic" => {
                     let mode = match value {
                         "x" => ApicMode::XApic,
@@ -289,6 +366,8 @@ impl Options {
             choice: choice.unwrap_or(default.choice),
             breakage,
             lot,
+            cases: cases.unwrap_or(default.cases),
+            host: host.unwrap_or(default.host),
             ending: ending.unwrap_or(default.ending),
             apic: apic.unwrap_or(default.apic),
         })
@@ -327,6 +406,8 @@ mod tests {
                 choice: Choice::Turn,
                 breakage: None,
                 lot: None,
+                cases: ALL_CASES,
+                host: Host::Absent,
                 ending: Ending::Qemu,
                 apic: ApicMode::XApic
             })
@@ -337,7 +418,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let parsed = Options::parse(
-            b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack lot=0x1230000",
+            b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack \
+              case=hlt/* host=yes lot=0x1230000",
         );
         assert_eq!(
             parsed,
@@ -349,6 +431,8 @@ mod tests {
                 choice: Choice::Only(park_core::Mechanism::Mwait),
                 breakage: Some(Breakage::EarlyAck),
                 lot: Some(PhysAddr(0x123_0000)),
+                cases: Glob::new("hlt/*").unwrap(),
+                host: Host::Answers,
                 ending: Ending::Bochs,
                 apic: ApicMode::X2Apic
             })
@@ -364,10 +448,15 @@ mod tests {
 
     #[test]
     fn bad_words_are_refused_by_name() {
-        let cases: [(&[u8], CmdlineError<'_>); 13] = [
+        let cases: [(&[u8], CmdlineError<'_>); 15] = [
             (b"lot=1000", CmdlineError::NotAnAddress { key: "lot", value: "1000" }),
             (b"mechanism=nap", CmdlineError::UnknownMechanism { name: "nap" }),
             (b"break=all", CmdlineError::UnknownBreakage { name: "all" }),
+            (
+                b"case=hlt/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+                CmdlineError::LongGlob { glob: "hlt/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn" },
+            ),
+            (b"host=me", CmdlineError::UnknownHost { name: "me" }),
             (b"apic=x3", CmdlineError::UnknownApic { name: "x3" }),
             (b"exit=door", CmdlineError::UnknownEnding { name: "door" }),
             (b"t=smp \xff", CmdlineError::NotText { offset: 6 }),

@@ -54,6 +54,8 @@ const TRAMPOLINE_END: u64 = 0xa_0000;
 pub struct Plan {
     /// The page a started CPU begins in.
     pub trampoline: Region,
+    /// The page that STARTUPs of events lead to.
+    pub landing: Region,
     /// What [`PageBump`] gives out.
     pub pool: Region,
     /// The lot under test.
@@ -63,8 +65,8 @@ pub struct Plan {
 impl Plan {
     /// All regions, the image's own among them.
     #[must_use]
-    pub const fn regions(&self) -> [Region; 4] {
-        [self.trampoline, IMAGE, self.pool, self.lot]
+    pub const fn regions(&self) -> [Region; 5] {
+        [self.trampoline, self.landing, IMAGE, self.pool, self.lot]
     }
 }
 
@@ -180,10 +182,11 @@ pub fn plan(ranges: impl Iterator<Item = MemoryRange> + Clone) -> Result<Plan, N
     }
     let region = |name, start, len_bytes| Region { name, start: PhysAddr(start), len_bytes };
     let trampoline = find(region("trampoline", TRAMPOLINE_FROM, PAGE_BYTES), PAGE_BYTES, TRAMPOLINE_END)?;
+    let landing = find(region("landing", trampoline.end().0, PAGE_BYTES), PAGE_BYTES, TRAMPOLINE_END)?;
     let map_end = IDENTITY_MAP_END.0;
     let pool = find(region("page-pool", IMAGE.end().0, POOL_BYTES), CPU_AREA_BYTES, map_end)?;
     let lot = find(region("lot", pool.end().0, LOT_BYTES), PAGE_BYTES, map_end)?;
-    Ok(Plan { trampoline, pool, lot })
+    Ok(Plan { trampoline, landing, pool, lot })
 }
 
 /// The pages of `range` that lie in none of `kept`, each by its first byte.

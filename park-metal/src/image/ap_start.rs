@@ -29,9 +29,30 @@ unsafe extern "C" {
 /// From INIT to the first STARTUP (SDM vol. 3, 8.4.4.1).
 pub(crate) const INIT_US: u64 = 10_000;
 /// From the first STARTUP to the second, if the CPU has not come (same place).
-const STARTUP_US: u64 = 200;
+pub(crate) const STARTUP_US: u64 = 200;
 
 const _: () = assert!(PAGE_LEN as u64 == PAGE_BYTES);
+
+/// The entry of a started CPU: [`world::ap_main`] with `argument`, on the stack whose top is `stack_top`.
+pub(crate) fn entry(stack_top: u64, argument: u64) -> Entry {
+    let rip = metal_ap_entry as *const () as u64;
+    Entry { rip, rsp: stack_top, cr3: PhysAddr(insn::read_cr3()), arg: argument }
+}
+
+/// Fills the start-up page, and returns the vector that names it.
+///
+/// # Safety
+/// The region is a page of usable memory that nobody else uses; no CPU is in it.
+pub(crate) unsafe fn write_page(trampoline: Region, entry: Entry, bay_stage: Option<PhysAddr>) -> Result<u8, Failure> {
+    let page: *mut [u8; PAGE_LEN] = core::ptr::with_exposed_provenance_mut(trampoline.start.0 as usize);
+    let (cr4, efer) = (Cr4::PAE | Cr4::MCE, Efer::LME | Efer::NXE);
+    let contents = StartupPage { page: trampoline.start, entry, cr4, efer, bay_stage };
+    let mut bytes = [0; PAGE_LEN];
+    let vector = contents.write(&mut bytes)?;
+    // SAFETY: the caller's promise.
+    unsafe { page.write_volatile(bytes) };
+    Ok(vector)
+}
 
 /// Starts the CPU with this APIC id in [`world::ap_main`] and returns when it has left the trampoline.
 ///
@@ -48,22 +69,8 @@ pub(crate) unsafe fn start_ap(
     timeout_us: u64,
 ) -> Result<(), Failure> {
     let page: *mut [u8; PAGE_LEN] = core::ptr::with_exposed_provenance_mut(trampoline.start.0 as usize);
-    let contents = StartupPage {
-        page: trampoline.start,
-        entry: Entry {
-            rip: metal_ap_entry as *const () as u64,
-            rsp: stack_top,
-            cr3: PhysAddr(insn::read_cr3()),
-            arg: 0,
-        },
-        cr4: Cr4::PAE | Cr4::MCE,
-        efer: Efer::LME | Efer::NXE,
-        bay_stage: None,
-    };
-    let mut bytes = [0; PAGE_LEN];
-    let vector = contents.write(&mut bytes)?;
     // SAFETY: (1); and by (3) every CPU that was sent here has left.
-    unsafe { page.write_volatile(bytes) };
+    let vector = unsafe { write_page(trampoline, entry(stack_top, 0), None) }?;
     // SAFETY: the region is not at address 0.
     let page = unsafe { NonNull::new_unchecked(page.cast::<u8>()) };
     // SAFETY: the page is mapped at identity; after the write above only the started CPU writes to it.

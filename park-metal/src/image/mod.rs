@@ -4,6 +4,7 @@ mod ap_start;
 mod area;
 mod boot;
 pub(crate) mod broken;
+mod conformance;
 mod exit;
 pub(crate) mod failure;
 mod fleet;
@@ -16,6 +17,7 @@ mod pit;
 mod serial;
 mod skeleton;
 mod sled;
+mod smi;
 mod smp;
 mod snapshot;
 mod torture;
@@ -52,6 +54,7 @@ fn run(world: &World) -> Verdict {
         Test::Skeleton => skeleton::run(world),
         Test::Torture => torture::run(world),
         Test::Trouble => trouble::run(world),
+        Test::Conformance => conformance::run(world),
         Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {

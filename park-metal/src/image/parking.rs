@@ -4,13 +4,14 @@ use core::sync::atomic::Ordering;
 
 use cpu_park::Detected;
 use park_core::lot::{OwnerWord, PagingLevels, bay};
-use park_core::op::{AwaitArrival, AwaitLeft, Bay, Left, Reservation, Reserve, Wake};
-use park_core::{Cpu, Entry, LotMemory, Mechanism, PhysAddr, Register, Summon};
+use park_core::op::{AwaitArrival, AwaitLeft, Bay, Left, Reservation, Reserve, SipiTiming, Wake, WakeSipi};
+use park_core::{Cpu, Entry, LotMemory, Mechanism, PhysAddr, Register, Summon, Ticks};
 use park_x86::arrive;
 use park_x86::frame::{Arrival, Departure, FRAME_LEN, Placement, SELECTOR_MAX};
 use park_x86::sanitise::{self, Context, Paravirtual};
 
 use crate::cpu_tables::{CODE_SELECTOR, DATA_SELECTOR, TSS_SELECTOR};
+use crate::image::ap_start::{self, INIT_US, STARTUP_US};
 use crate::image::area::{Area, Frame};
 use crate::image::failure::Failure;
 use crate::image::lot::timing;
@@ -129,6 +130,33 @@ fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
     Ok(area.frame_address(Frame::Arrival))
 }
 
+/// In the argument of a CPU that STARTUP fetches out of a bay.
+pub(crate) const FETCHED: u64 = 1 << 32;
+
+/// Fetches a CPU out of wait-for-SIPI, through the start-up page, into [`woken`].
+pub(crate) fn fetch(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
+    parked.cpu.phys_offset.store(0, Ordering::Release);
+    let area = Area::of(parked.cpu);
+    // SAFETY: the CPU waits for SIPI.
+    unsafe { area.write_tables() };
+    let stage = PhysAddr(owner.lease.bay_phys(parked.bay)?.0 + bay::STAGE);
+    let entry = ap_start::entry(area.stack_top(), FETCHED | u64::from(parked.bay.index()));
+    // SAFETY: the trampoline is a region of its own, and every CPU that was started has left it.
+    let vector = unsafe { ap_start::write_page(world.plan.trampoline, entry, Some(stage)) }?;
+    let ticks = |duration_us| world.clock.ticks_of_us(duration_us);
+    let timing = SipiTiming {
+        init_delay_ticks: ticks(INIT_US),
+        startup_delay_ticks: ticks(STARTUP_US),
+        retry_interval_ticks: Ticks::MAX,
+        deadline: world.deadline(),
+    };
+    let arrivals = parked.cpu.arrivals.load(Ordering::Acquire);
+    owner.platform.drive(WakeSipi::new(parked.bay, entry, vector, timing))?;
+    world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) > arrivals, "a fetched CPU in its job loop")?;
+    serial::emit("woken", &[cpu_field(parked), mechanism_field(parked)]);
+    Ok(())
+}
+
 /// Wakes the CPU into [`woken`], and waits until it is in its job loop.
 pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
     let arrivals = parked.cpu.arrivals.load(Ordering::Acquire);
@@ -175,7 +203,7 @@ pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result
 }
 
 /// Where a woken CPU enters: on its own stack, with its own tables, and the index of the bay that it was in.
-extern "C" fn woken(bay_index: u64) -> ! {
+pub(crate) extern "C" fn woken(bay_index: u64) -> ! {
     let cpu = percpu::current();
     if let Err(error) = cpu.registers.take() {
         serial::emit_failure(format_args!("CPU {} can't read its registers: {error}", cpu.index));

@@ -22,6 +22,8 @@ const LINE_STATUS: u16 = 5;
 const DIVISOR_LATCH: u8 = 0x80;
 /// Line control: 8 data bits, no parity, one stop bit.
 const EIGHT_N_ONE: u8 = 0x03;
+/// Line status: a byte has come.
+const DATA_READY: u8 = 0x01;
 /// Line status: the transmit holding register is empty.
 const TRANSMIT_EMPTY: u8 = 0x20;
 /// Polls of the line status before a byte is sent regardless: some tenths of a second on any machine, where
@@ -62,6 +64,11 @@ pub(crate) fn emit(event: &str, fields: &[(&str, Value<'_>)]) {
 /// Writes a report line that says what went wrong.
 pub(crate) fn emit_failure(what: fmt::Arguments<'_>) {
     emit("failed", &[("why", Value::Format(what))]);
+}
+
+/// A byte from the other end, if one has come.
+pub(crate) fn receive() -> Option<u8> {
+    (insn::in_u8(COM1 + LINE_STATUS) & DATA_READY != 0).then(|| insn::in_u8(COM1 + DATA))
 }
 
 /// Empty lines, so many that whoever writes the port to a file in blocks has written all before them.

@@ -18,6 +18,9 @@ use crate::report::Value;
 /// Landings that are recorded.
 const LANDINGS_MAX: usize = MAX_CPUS;
 
+/// Regions that are kept beside the counters: the image, the lot, and what callers name.
+const KEPT_MAX: usize = 6;
+
 /// How many there were, then for each one APIC id and address, in pairs from the second pair on.
 static LANDINGS: [AtomicU64; 2 + 2 * LANDINGS_MAX] = [const { AtomicU64::new(0) }; 2 + 2 * LANDINGS_MAX];
 
@@ -32,19 +35,22 @@ unsafe extern "C" {
     safe static metal_sled_page: [u64; PAGE_BYTES as usize / 8];
 }
 
-/// Overwrites every usable byte below 4 GiB outside the image, the lot, and the counters of each CPU; returns how many.
+/// Overwrites every usable byte below 4 GiB outside the image, the lot, the counters of each CPU, and `also_kept`;
+/// returns how many.
 ///
 /// # Safety
 /// Every CPU but the boot CPU is parked, or has never been started, or may be lost.
-pub(crate) unsafe fn overwrite(world: &World) -> u64 {
-    let mut kept = [Region { name: "counters", start: PhysAddr(0), len_bytes: PAGE_BYTES }; MAX_CPUS + 2];
+pub(crate) unsafe fn overwrite(world: &World, also_kept: &[Region]) -> u64 {
+    let mut kept = [Region { name: "counters", start: PhysAddr(0), len_bytes: PAGE_BYTES }; MAX_CPUS + KEPT_MAX];
     let mut count = 0;
     let counters = percpu::cpus().map(|cpu| Region {
         start: PhysAddr(core::ptr::from_ref(cpu).expose_provenance() as u64),
         name: "counters",
         len_bytes: PAGE_BYTES,
     });
-    for (slot, region) in kept.iter_mut().zip([IMAGE, world.plan.lot].into_iter().chain(counters)) {
+    for (slot, region) in
+        kept.iter_mut().zip([IMAGE, world.plan.lot].into_iter().chain(also_kept.iter().copied()).chain(counters))
+    {
         *slot = region;
         count += 1;
     }
@@ -60,6 +66,14 @@ pub(crate) unsafe fn overwrite(world: &World) -> u64 {
         }
     }
     bytes
+}
+
+/// True if the page at `page` is the sled.
+pub(crate) fn is_sled(page: PhysAddr) -> bool {
+    let target: *const [u64; PAGE_BYTES as usize / 8] = core::ptr::with_exposed_provenance(page.0 as usize);
+    // SAFETY: usable memory at identity; whatever is there, it is read as numbers.
+    let found = unsafe { target.read_volatile() };
+    found == metal_sled_page
 }
 
 /// Reports every landing since the last call, and returns how many there were.

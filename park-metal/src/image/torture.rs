@@ -117,7 +117,7 @@ fn generation(
     tally.lost += fleet.report_unless(Outcome::Parked);
     tally.parked += fleet.parked().count() as u64;
     // SAFETY: all are parked.
-    tally.overwritten_bytes = unsafe { sled::overwrite(world) };
+    tally.overwritten_bytes = unsafe { sled::overwrite(world, &[]) };
     for parked in fleet.parked() {
         fire(world, &owner, &parked, tally)?;
     }

@@ -12,10 +12,10 @@ use crate::image::exit::{self, Verdict};
 use crate::image::failure::Failure;
 use crate::image::loader::{self, Loaded, identity_bytes};
 use crate::image::percpu::{self, PerCpu};
-use crate::image::pit;
 use crate::image::serial;
 use crate::image::trouble;
 use crate::image::wait::ClockError;
+use crate::image::{parking, pit};
 use crate::madt::{self, AcpiError};
 use crate::memory::{self, CPU_AREA_BYTES, MemoryMap, PageBump, Plan};
 use crate::platform::apic::local_apic;
@@ -179,9 +179,30 @@ impl World {
     }
 }
 
-/// Where a started CPU begins: on its own stack.
-pub(crate) extern "C" fn ap_main(_argument: u64) -> ! {
+/// Where a started CPU begins: on its own stack, with 0, or with [`parking::FETCHED`] and the index of the bay that it was
+/// fetched from.
+pub(crate) extern "C" fn ap_main(argument: u64) -> ! {
+    if argument & parking::FETCHED != 0 {
+        // SAFETY: this is the area's CPU, on its stack.
+        unsafe { Area::current().load_tables() };
+        parking::woken(argument & !parking::FETCHED)
+    }
     come_home()
+}
+
+/// Starts `cpu` again, wherever it is, into its job loop.
+///
+/// # Safety
+/// Nothing of its area is needed any more but its counters; it is not the boot CPU.
+pub(crate) unsafe fn restart(world: &World, cpu: &'static PerCpu) -> Result<(), Failure> {
+    cpu.phys_offset.store(0, Ordering::Release);
+    let area = Area::of(cpu);
+    let arrivals = cpu.arrivals.load(Ordering::Acquire);
+    // SAFETY: the caller's promise, and the INIT below stops the CPU before it could use them.
+    unsafe { area.write_tables() };
+    // SAFETY: the trampoline is a region of its own; the stack is in the CPU's area; the boot CPU alone starts others.
+    unsafe { start_ap(world.clock, world.plan.trampoline, cpu.apic_id, area.stack_top(), world.timeout_us()) }?;
+    Ok(world.wait(|| cpu.arrivals.load(Ordering::Acquire) > arrivals, "a CPU that was started again")?)
 }
 
 /// Makes the executing CPU a CPU of the image again, wherever it comes from, and puts it into its job loop. It must be

@@ -1,0 +1,23 @@
+//! Events that only the host can make happen: a `sync` line asks for one, the byte `g` says that it did.
+
+use park_core::Event;
+
+use crate::image::failure::Failure;
+use crate::image::percpu::PerCpu;
+use crate::image::serial;
+use crate::image::world::World;
+use crate::report::Value;
+
+/// What the host answers with.
+const DONE: u8 = b'g';
+
+/// Asks for one event at `target`, and waits until the host says that it happened.
+pub(super) fn ask(world: &World, event: Event, target: &PerCpu) -> Result<(), Failure> {
+    let fields = [
+        ("want", Value::Text(event.name())),
+        ("cpu", Value::Number(target.index.into())),
+        ("apic_id", Value::Number(target.apic_id.0.into())),
+    ];
+    serial::emit("sync", &fields);
+    Ok(world.wait(|| serial::receive() == Some(DONE), "the host")?)
+}

@@ -1,0 +1,295 @@
+//! This machine as a rig: its second CPU is the target.
+
+use core::sync::atomic::Ordering;
+
+use park_conformance::{Answer, Case, Fate, Lack, LackKind, Rig, Witness};
+use park_core::lot::bay;
+use park_core::op::{Confirm, DeadOwner, Processor, Seize, SinkToSipi};
+use park_core::{Event, IpiSender, LotMemory, Mechanism, PhysAddr};
+
+use crate::cmdline::Host;
+use crate::image::ap_start::INIT_US;
+use crate::image::conformance::host;
+use crate::image::conformance::landing::Landing;
+use crate::image::failure::Failure;
+use crate::image::lot::{self, timing};
+use crate::image::parking::{self, Parked, await_arrival, detect_here, send};
+use crate::image::percpu::PerCpu;
+use crate::image::smi::{self, AutoHalt, SMRAM, SmiStub, send_smi};
+use crate::image::smp;
+use crate::image::world::{World, restart};
+use crate::image::{area, serial, sled};
+use crate::memory::Region;
+use crate::platform::Owner;
+use crate::platform::apic::local_apic;
+use crate::report::Value;
+
+/// How long it takes to believe that something does not happen: on a host with fewer cores than virtual CPUs an NMI takes
+/// some tens of ms.
+const SETTLE_US: u64 = 100_000;
+/// Between two events: longer than a handler takes, so that few merge.
+const BETWEEN_US: u64 = 20_000;
+/// Entry of the PML4 at which a next kernel lives.
+const NEXT_KERNEL_SLOT: u8 = 1;
+
+/// The rig.
+#[derive(Debug)]
+pub(crate) struct MetalRig<'a> {
+    world: &'a World,
+    target: &'static PerCpu,
+    landing: Landing,
+    smi: Option<SmiStub>,
+    /// The case that is under way.
+    now: Option<Now>,
+    /// What has no counter of its own.
+    counted: Witness,
+    /// STARTUPs that were sent to learn whether the CPU waits for one, and that it took.
+    probes: u32,
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    owner: Owner,
+    parked: Parked,
+    last_event: Option<Event>,
+    fate: Fate,
+}
+
+impl<'a> MetalRig<'a> {
+    /// A rig whose target is `target`.
+    ///
+    /// # Safety
+    /// 1. `target` is in its job loop, and is the image's only CPU but the boot CPU that does anything.
+    /// 2. Nothing uses memory below 1 MiB but the image's start-up page, which is not in use.
+    pub(crate) unsafe fn new(world: &'a World, target: &'static PerCpu) -> Self {
+        // SAFETY: the region is a page of `memory::plan`; (2).
+        let landing = unsafe { Landing::fill(world.plan.landing) };
+        // SAFETY: (1) and (2).
+        let smi = unsafe { SmiStub::install(world, target.apic_id) };
+        Self { world, target, landing, smi, now: None, counted: Witness::default(), probes: 0 }
+    }
+
+    fn now(&mut self) -> Result<&mut Now, Failure> {
+        self.now.as_mut().ok_or(Failure::Machine("no case is under way"))
+    }
+
+    fn pass(&self, duration_us: u64) {
+        self.world.clock.pass_us(duration_us);
+    }
+
+    /// Sends a STARTUP, which a CPU drops unless it waits for one; if it comes, it is sent back to wait.
+    fn probe(&mut self) -> Result<Fate, Failure> {
+        let before = self.landing.started();
+        local_apic()?.send_startup(self.target.apic_id, self.landing.vector())?;
+        self.pass(SETTLE_US);
+        if self.landing.started() == before {
+            return Ok(Fate::Alive);
+        }
+        self.probes += 1;
+        local_apic()?.send_init(self.target.apic_id)?;
+        self.pass(INIT_US);
+        Ok(Fate::WaitsForSipi)
+    }
+
+    /// Whether the CPU does what its kernel tells it.
+    fn works(&self) -> bool {
+        self.target.is_idle() && smp::check_works(self.world, self.target).is_ok()
+    }
+
+    fn kept(&self) -> [Region; 2] {
+        [self.landing.region(), SMRAM]
+    }
+}
+
+impl Rig for MetalRig<'_> {
+    type Error = Failure;
+
+    fn offers(&mut self, mechanism: Mechanism) -> Result<(), Lack> {
+        match detect_here().orders(mechanism, 0) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Lack { kind: LackKind::NoMechanism, detail: "the CPU does not have it" }),
+        }
+    }
+
+    fn fires(&mut self, case: Case) -> Result<(), Lack> {
+        let lack = |kind, detail| Err(Lack { kind, detail });
+        match case.event {
+            Event::Init if case.mechanism == Mechanism::WaitForSipi => {
+                lack(LackKind::NoWitness, "an INIT to a CPU that waits for SIPI changes nothing")
+            }
+            Event::Nmi | Event::Init | Event::InitSipiSipi | Event::StoreDoorbell | Event::Overwrite => Ok(()),
+            Event::Sipi if case.mechanism == Mechanism::WaitForSipi => Ok(()),
+            Event::Sipi => lack(LackKind::NoWitness, "a STARTUP that is dropped leaves no trace"),
+            Event::Intr => lack(LackKind::NoWitness, "a local APIC that is switched off takes no note of it"),
+            Event::Smi | Event::SmiNoRestart if self.smi.is_some() => Ok(()),
+            Event::Smi | Event::SmiNoRestart => lack(LackKind::NoWitness, "firmware keeps SMIs to itself"),
+            Event::SmiRendezvous => lack(LackKind::NoSource, "this firmware calls no rendezvous"),
+            Event::McLocal | Event::McBroadcast if self.world.options.host == Host::Answers => Ok(()),
+            Event::McLocal | Event::McBroadcast => lack(LackKind::NoSource, "a host must raise it: host=yes"),
+            _ => lack(LackKind::NoSource, "an event that this image does not know"),
+        }
+    }
+
+    fn park(&mut self, mechanism: Mechanism) -> Result<(), Failure> {
+        let own_way = if mechanism == Mechanism::WaitForSipi { Mechanism::Hlt } else { mechanism };
+        let owner = Owner { platform: self.world.platform(), lease: lot::build(self.world)? };
+        // SAFETY: every other CPU is in its job loop: `end` sees to it.
+        unsafe { owner.set() };
+        let mut parked = send(&owner, self.target, own_way)?;
+        await_arrival(self.world, &owner, &parked)?;
+        parked.mechanism = mechanism;
+        let mut fate = Fate::Alive;
+        if mechanism == Mechanism::WaitForSipi {
+            let delay_ticks = self.world.clock.ticks_of_us(INIT_US);
+            owner.platform.drive(SinkToSipi::new(parked.bay, Processor::Application, delay_ticks))?;
+            fate = Fate::WaitsForSipi;
+        }
+        self.now = Some(Now { owner, parked, last_event: None, fate });
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Failure> {
+        self.pass(SETTLE_US);
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<Fate, Failure> {
+        let now = *self.now()?;
+        let after_init = matches!(now.last_event, Some(Event::Init | Event::InitSipiSipi));
+        if after_init && now.parked.mechanism != Mechanism::WaitForSipi {
+            let fate = self.probe()?;
+            self.now()?.fate = fate;
+            if fate == Fate::WaitsForSipi {
+                self.counted.init = self.counted.init.wrapping_add(1);
+            }
+        }
+        Ok(self.now()?.fate)
+    }
+
+    fn witness(&mut self) -> Result<Witness, Failure> {
+        let now = *self.now()?;
+        let mut memory = now.owner.platform.memory();
+        let mut word = |offset| memory.load(now.parked.bay.offset() + offset);
+        let events = word(bay::EVENTS)?;
+        let own = |counter: &core::sync::atomic::AtomicU64| counter.load(Ordering::Acquire) as u32;
+        let mut seen = self.counted;
+        seen.nmi = (events as u32).wrapping_add(own(&self.target.nmi_count)).wrapping_add(self.landing.nmis());
+        seen.mc = ((events >> u32::BITS) as u32).wrapping_add(own(&self.target.mc_count));
+        seen.laps = word(bay::LAPS)? as u32;
+        seen.smi = smi::count();
+        seen.started = self.landing.started().wrapping_sub(self.probes);
+        Ok(seen)
+    }
+
+    fn fire(&mut self, event: Event, times: u32) -> Result<u32, Failure> {
+        let now = *self.now()?;
+        self.now()?.last_event = Some(event);
+        let target = self.target.apic_id;
+        let mut apic = local_apic()?;
+        let mut memory = now.owner.platform.memory();
+        if let (Some(stub), Event::Smi | Event::SmiNoRestart) = (self.smi, event) {
+            let auto_halt = if event == Event::Smi { AutoHalt::Kept } else { AutoHalt::Cleared };
+            // SAFETY: the last SMI was counted long ago.
+            unsafe { stub.set(auto_halt) };
+        }
+        for number in 1..=times {
+            match event {
+                Event::Nmi => apic.send_nmi(target)?,
+                Event::Init => apic.send_init(target)?,
+                Event::Sipi => apic.send_startup(target, self.landing.vector())?,
+                Event::InitSipiSipi => {
+                    apic.send_init(target)?;
+                    self.pass(INIT_US);
+                    apic.send_startup(target, self.landing.vector())?;
+                    self.pass(BETWEEN_US);
+                    apic.send_startup(target, self.landing.vector())?;
+                }
+                Event::Smi | Event::SmiNoRestart => send_smi(target)?,
+                Event::StoreDoorbell => {
+                    // The fault record's CR2 shares the doorbell's line, and nobody reads it while the CPU waits.
+                    let offset = now.parked.bay.offset() + bay::FAULT_CR2;
+                    memory.store(offset, number.into())?;
+                    let stored = u32::from(memory.load(offset)? == u64::from(number));
+                    self.counted.stores = self.counted.stores.wrapping_add(stored);
+                }
+                Event::Overwrite => {
+                    // SAFETY: the target is parked, and there is no other CPU.
+                    unsafe { sled::overwrite(self.world, &self.kept()) };
+                    let gone = u32::from(sled::is_sled(PhysAddr(self.world.plan.trampoline.start.0)));
+                    self.counted.overwrites = self.counted.overwrites.wrapping_add(gone);
+                    // SAFETY: as at `new`; the first page is memory like any other, and was not overwritten.
+                    self.landing = unsafe { Landing::fill(self.world.plan.landing) };
+                }
+                Event::McLocal | Event::McBroadcast => host::ask(self.world, event, self.target)?,
+                _ => return Ok(number - 1),
+            }
+            self.pass(BETWEEN_US);
+        }
+        Ok(times)
+    }
+
+    fn confirm(&mut self) -> Result<Answer, Failure> {
+        let world = self.world;
+        let now = self.now()?;
+        let confirmed = now.owner.platform.drive(Confirm::new(now.parked.bay, timing(world)));
+        Ok(if confirmed.is_ok() { Answer::Answered } else { Answer::Silent })
+    }
+
+    fn wake(&mut self) -> Result<u32, Failure> {
+        let world = self.world;
+        let now = self.now()?;
+        if now.last_event == Some(Event::Overwrite) && now.parked.mechanism != Mechanism::WaitForSipi {
+            // SAFETY: this is the boot CPU, on the root of boot.s.
+            let phys_offset = unsafe { area::map_alias(NEXT_KERNEL_SLOT) };
+            let platform = world.platform_at(phys_offset);
+            let lot = park_core::lot::verify(&mut platform.memory(), world.plan.lot.start)?;
+            let taken = platform.drive(Seize::new(&lot, DeadOwner::declared()))?;
+            now.owner = Owner { platform, lease: taken.lease };
+            now.parked.bay = taken.lease.bay(now.parked.bay.index())?;
+            // SAFETY: every other CPU is parked.
+            unsafe { now.owner.set() };
+        }
+        let (owner, parked) = (now.owner, now.parked);
+        let before = self.target.entries.load(Ordering::Acquire);
+        let woken = match parked.mechanism {
+            Mechanism::WaitForSipi => parking::fetch(world, &owner, &parked),
+            _ => parking::wake(world, &owner, &parked),
+        };
+        if let Err(error) = woken {
+            serial::emit("not-woken", &[("why", Value::Format(format_args!("{error}")))]);
+            // An INIT that was held takes the CPU when it would wake.
+            if self.probe()? == Fate::WaitsForSipi {
+                self.counted.init = self.counted.init.wrapping_add(1);
+                self.now()?.fate = Fate::WaitsForSipi;
+            }
+        }
+        self.pass(SETTLE_US);
+        Ok(self.target.entries.load(Ordering::Acquire).wrapping_sub(before) as u32)
+    }
+
+    fn end(&mut self) -> Result<Fate, Failure> {
+        // What is held still comes to its handlers now.
+        let fate = if self.works() { Fate::Alive } else { self.last_fate()? };
+        self.now = None;
+        if fate != Fate::Alive {
+            // SAFETY: the CPU is not in its kernel, and nothing of its area is needed.
+            unsafe { restart(self.world, self.target) }?;
+            // SAFETY: as at `new`.
+            self.smi = self.smi.and_then(|_| unsafe { SmiStub::install(self.world, self.target.apic_id) });
+        }
+        Ok(fate)
+    }
+}
+
+impl MetalRig<'_> {
+    /// What has become of a CPU that does not work for its kernel.
+    fn last_fate(&mut self) -> Result<Fate, Failure> {
+        let probed = self.probe()?;
+        Ok(match (probed, self.now()?.fate) {
+            (Fate::WaitsForSipi, _) => Fate::WaitsForSipi,
+            (_, Fate::Alive) => Fate::Taken,
+            (_, known) => known,
+        })
+    }
+}
