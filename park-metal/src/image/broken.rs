@@ -96,7 +96,7 @@ pub(crate) fn run(world: &World, fleet: &mut Fleet, owner: &Owner, breakage: Bre
     fleet.carry(world, owner, Goal::Park);
     serial::emit("overwriting", &[]);
     // SAFETY: all have acknowledged, truly or not.
-    tally.overwritten_bytes = unsafe { sled::overwrite(world) };
+    tally.overwritten_bytes = unsafe { sled::overwrite(world, &[]) };
     tally.lost += fleet.report_unless(Outcome::Parked);
     tally.parked += fleet.parked().count() as u64;
     for parked in fleet.parked() {

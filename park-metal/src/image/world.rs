@@ -201,7 +201,16 @@ pub(crate) unsafe fn restart(world: &World, cpu: &'static PerCpu) -> Result<(), 
     // SAFETY: the caller's promise, and the INIT below stops the CPU before it could use them.
     unsafe { area.write_tables() };
     // SAFETY: the trampoline is a region of its own; the stack is in the CPU's area; the boot CPU alone starts others.
-    unsafe { start_ap(world.clock, world.plan.trampoline, cpu.apic_id, area.stack_top(), world.timeout_us()) }?;
+    unsafe {
+        start_ap(
+            &mut local_apic()?,
+            world.clock,
+            world.plan.trampoline,
+            cpu.apic_id,
+            area.stack_top(),
+            world.timeout_us(),
+        )
+    }?;
     Ok(world.wait(|| cpu.arrivals.load(Ordering::Acquire) > arrivals, "a CPU that was started again")?)
 }
 
