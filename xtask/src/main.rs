@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask setup`, `cargo xtask test [--host]`, `cargo xtask image`.
+//! Tasks of the workspace: `cargo xtask setup`, `cargo xtask test [--host]`, `cargo xtask image`, `cargo xtask soak`.
 
 mod debian;
 mod group;
@@ -40,6 +40,8 @@ enum Task {
     },
     /// Build the freestanding image and print its path
     Image,
+    /// Run the long torture: 16 CPUs, 100 generations
+    Soak,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(Deadline::after(setup::LIMIT)),
         Task::Test { host, only } => return stage::run_all(if host { Scope::Host } else { Scope::All }, &only),
         Task::Image => image::build(Deadline::after(image::LIMIT)).map(|path| println!("{}", path.display())),
+        Task::Soak => image::build(Deadline::after(image::LIMIT))
+            .and_then(|_| qemu::torture_long(Deadline::after(qemu::SOAK_LIMIT))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

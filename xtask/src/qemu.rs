@@ -16,12 +16,18 @@ use crate::stage::{Deadline, StageError};
 
 /// The longest that one run may take: a run of a few seconds, on a machine that is busy with something else.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// The longest that `cargo xtask soak` may take: 4 s for each generation of 16 CPUs on two cores, many times over.
+pub(crate) const SOAK_LIMIT: Duration = Duration::from_secs(40 * 60);
 /// Lines of the serial output that are shown after a failure.
 const TAIL_LINES: usize = 30;
 /// The `iobase` of `isa-debug-exit`, as park-metal knows it.
 const EXIT_DEVICE: &str = "isa-debug-exit,iobase=0xf4,iosize=4";
 /// QEMU's exit status when the image writes 0 to that port: 2 * value + 1.
 const STATUS_PASSED: i32 = 1;
+/// The status after a test that does not hold: it writes 1.
+const STATUS_FAILED: i32 = 3;
+/// The status after a reset, with `-no-reboot`.
+const STATUS_RESET: i32 = 0;
 /// The status after a panic or an exception in the image: it writes 2.
 const STATUS_BROKEN: i32 = 5;
 
@@ -30,6 +36,10 @@ const STATUS_BROKEN: i32 = 5;
 enum End {
     /// The line `complete` of this test, with `ok`, as the last one.
     Complete,
+    /// As [`Complete`](Self::Complete) but not `ok`, after a line `torture` that counts lost CPUs.
+    Lost,
+    /// A reset: no line `complete`, and this event as the last one.
+    Reset { last: &'static str },
     /// A line `fault` with this vector, and no line `complete`.
     Fault { vector: u64 },
 }
@@ -39,31 +49,70 @@ struct Run {
     test: &'static str,
     cpus: u32,
     cpu_model: &'static str,
+    /// More words for the image's command line.
+    more: &'static str,
     end: End,
+}
+
+impl Run {
+    /// A run of `test` on a model with SVM that is to pass.
+    const fn of(test: &'static str) -> Self {
+        Self { test, cpus: 4, cpu_model: "EPYC", more: "", end: End::Complete }
+    }
 }
 
 /// Every CPU starts, takes a job, an NMI and interrupts.
 pub(crate) fn smp(deadline: Deadline) -> Result<(), StageError> {
-    run(&Run { test: "smp", cpus: 4, cpu_model: "EPYC", end: End::Complete }, deadline)
+    run(&Run::of("smp"), deadline)
 }
 
 /// An image that breaks says so: a test of the tests.
 pub(crate) fn fault(deadline: Deadline) -> Result<(), StageError> {
-    run(&Run { test: "fault", cpus: 2, cpu_model: "EPYC", end: End::Fault { vector: 6 } }, deadline)
+    run(&Run { cpus: 2, end: End::Fault { vector: 6 }, ..Run::of("fault") }, deadline)
 }
 
 /// One CPU parks with Hlt and one with Clgi; both get an NMI; both are woken. EPYC: a model with SVM.
 pub(crate) fn skeleton(deadline: Deadline) -> Result<(), StageError> {
-    run(&Run { test: "skeleton", cpus: 4, cpu_model: "EPYC", end: End::Complete }, deadline)
+    run(&Run::of("skeleton"), deadline)
+}
+
+/// Twenty kernels take a lot and three CPUs over, one from the other, while everything else is overwritten.
+pub(crate) fn torture(deadline: Deadline) -> Result<(), StageError> {
+    run(&Run { more: "generations=20", ..Run::of("torture") }, deadline)?;
+    run(&Run { more: "generations=2 mechanism=policy", ..Run::of("torture") }, deadline)
+}
+
+/// A hundred kernels and fifteen CPUs. For `cargo xtask soak`.
+pub(crate) fn torture_long(deadline: Deadline) -> Result<(), StageError> {
+    run(&Run { cpus: 16, more: "generations=100 timeout_ms=60000", ..Run::of("torture") }, deadline)
+}
+
+/// CPUs that do not come, or come late; more of them than bays; lots where none can be.
+pub(crate) fn trouble(deadline: Deadline) -> Result<(), StageError> {
+    run(&Run { more: "timeout_ms=2000", ..Run::of("trouble") }, deadline)
+}
+
+/// Lots that are broken on purpose lose CPUs, and their controls don't. A CPU that shuts down resets QEMU's machine.
+pub(crate) fn broken(deadline: Deadline) -> Result<(), StageError> {
+    for (more, end) in [
+        ("timeout_ms=2000 break=wide-window", End::Complete),
+        ("timeout_ms=2000 break=no-window", End::Lost),
+        ("timeout_ms=2000 break=slow-arrival", End::Complete),
+        ("timeout_ms=2000 break=early-ack", End::Reset { last: "overwriting" }),
+        ("timeout_ms=2000 break=no-idt", End::Reset { last: "fire" }),
+    ] {
+        run(&Run { more, end, ..Run::of("torture") }, deadline)?;
+    }
+    Ok(())
 }
 
 /// Runs the image and judges the run.
 fn run(run: &Run, deadline: Deadline) -> Result<(), StageError> {
     let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-m", "256", "-serial", "stdio"]);
+    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-m", "64", "-serial", "stdio"]);
     command.args(["-accel", "tcg,thread=multi", "-cpu", run.cpu_model, "-smp", &run.cpus.to_string()]);
     command.args(["-device", EXIT_DEVICE]).arg("-kernel").arg(image::path()?);
-    command.args(["-append", &format!("t={} cpus={}", run.test, run.cpus)]);
+    command.args(["-append", format!("t={} cpus={} {}", run.test, run.cpus, run.more).trim_end()]);
     println!("{}", shown(&command));
     let mut group = Group::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let serial = collect(group.child().stdout.take());
@@ -107,16 +156,29 @@ fn judge(run: &Run, serial: &[String], status: Option<i32>) -> Result<(), StageE
         None => Err(StageError::new("QEMU was killed")),
     };
     match run.end {
-        End::Complete => {
+        End::Complete | End::Lost => {
             let last = events.last().filter(|event| is(event, "complete"));
             let last = last.ok_or_else(|| StageError::new("the last line is not the event `complete`"))?;
             if last.get("test").and_then(Value::as_str) != Some(run.test) {
                 return Err(StageError::new(format!("another test than {} is complete", run.test)));
             }
-            if last.get("ok").and_then(Value::as_bool) != Some(true) {
-                return Err(StageError::new(format!("the image says that {} does not hold", run.test)));
+            let ok = run.end == End::Complete;
+            if last.get("ok").and_then(Value::as_bool) != Some(ok) {
+                let verb = if ok { "does not hold" } else { "holds, though its lot is broken" };
+                return Err(StageError::new(format!("the image says that {} {verb}", run.test)));
             }
-            ended_with(STATUS_PASSED)
+            let total = events.iter().find(|event| is(event, "torture"));
+            if !ok && total.and_then(|total| total.get("lost")).and_then(Value::as_u64).unwrap_or(0) == 0 {
+                return Err(StageError::new("no CPU was lost in a lot that is broken"));
+            }
+            ended_with(if ok { STATUS_PASSED } else { STATUS_FAILED })
+        }
+        End::Reset { last } => {
+            let found = events.last().and_then(|event| event.get("event")).and_then(Value::as_str);
+            if found != Some(last) {
+                return Err(StageError::new(format!("the last line is not the event `{last}` but {found:?}")));
+            }
+            ended_with(STATUS_RESET)
         }
         End::Fault { vector } => {
             if events.iter().any(|event| is(event, "complete")) {
@@ -136,7 +198,7 @@ mod tests {
     use super::*;
 
     fn judged(end: End, serial: &str, status: Option<i32>) -> Result<(), StageError> {
-        let run = Run { test: "smp", cpus: 1, cpu_model: "max", end };
+        let run = Run { end, ..Run::of("smp") };
         judge(&run, &serial.lines().map(str::to_owned).collect::<Vec<_>>(), status)
     }
 
@@ -163,6 +225,27 @@ mod tests {
         for (serial, status) in cases {
             assert!(judged(End::Complete, serial, status).is_err(), "{serial} {status:?}");
         }
+    }
+
+    #[test]
+    fn a_lost_cpu_is_counted_by_the_image() {
+        let no = "{\"event\":\"complete\",\"test\":\"smp\",\"ok\":false}";
+        let total = |lost: u32| format!("{{\"event\":\"torture\",\"lost\":{lost}}}\n");
+        assert_eq!(judged(End::Lost, &(total(2) + no), Some(3)), Ok(()));
+        assert!(judged(End::Lost, &(total(0) + no), Some(3)).is_err());
+        assert!(judged(End::Lost, no, Some(3)).is_err());
+        assert!(judged(End::Lost, &(total(2) + OK), Some(1)).is_err());
+        assert!(judged(End::Lost, &(total(2) + no), Some(0)).is_err());
+    }
+
+    #[test]
+    fn a_wanted_reset_comes_right_after_its_cause() {
+        let end = End::Reset { last: "fire" };
+        let fire = "{\"event\":\"fire\"}";
+        assert_eq!(judged(end, &format!("{BOOT}{fire}"), Some(0)), Ok(()));
+        assert!(judged(end, &format!("{BOOT}{fire}"), Some(3)).is_err());
+        assert!(judged(end, BOOT, Some(0)).is_err());
+        assert!(judged(end, &format!("{fire}\n{OK}"), Some(0)).is_err());
     }
 
     #[test]

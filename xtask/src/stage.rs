@@ -108,7 +108,7 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 16] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
@@ -118,6 +118,9 @@ const STAGES: [Stage; 13] = [
     Stage::new("qemu-smp", Needs::Image, qemu::LIMIT, qemu::smp),
     Stage::new("qemu-fault", Needs::Image, qemu::LIMIT, qemu::fault),
     Stage::new("qemu-skeleton", Needs::Image, qemu::LIMIT, qemu::skeleton),
+    Stage::new("qemu-torture", Needs::Image, qemu::LIMIT, qemu::torture),
+    Stage::new("qemu-trouble", Needs::Image, qemu::LIMIT, qemu::trouble),
+    Stage::new("qemu-broken", Needs::Image, qemu::LIMIT, qemu::broken),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),
     Stage::new("msrv", Needs::Debian, minutes(10), msrv::check),
     Stage::new("package", Needs::Rust, minutes(10), package::check),
