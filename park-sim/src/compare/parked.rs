@@ -228,8 +228,12 @@ impl Parked {
         Ok(false)
     }
 
-    /// Start-up code of the current kernel, which brings the CPU to `entry`; returns the vector.
-    fn write_startup(&mut self, entry: Entry, bay_stage: Option<PhysAddr>) -> Result<u8, WorldError> {
+    /// Writes start-up code of the current kernel, which brings the CPU to `entry`, and marks the stage of its bay where one is
+    /// given. Returns the vector of its page.
+    ///
+    /// # Errors
+    /// [`WorldError::Park`] if the page can't be written.
+    pub fn write_startup(&mut self, entry: Entry, bay_stage: Option<PhysAddr>) -> Result<u8, WorldError> {
         let levels = if self.world.kernel.levels == PagingLevels::Five { Cr4::LA57 } else { Cr4::empty() };
         let page = StartupPage {
             page: PhysAddr(STARTUP_PAGE),

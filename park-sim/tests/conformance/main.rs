@@ -3,7 +3,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod faulty;
+mod platform;
+mod platforms;
 mod rig;
+#[path = "../../../park-conformance/tests/platform/wrong.rs"]
+mod wrong;
 
 use park_conformance::{Case, Coalescing, MeasureError, measure};
 use park_core::Mechanism;
