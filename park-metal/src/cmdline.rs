@@ -2,7 +2,7 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `silicon`, `soak` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
@@ -12,6 +12,10 @@
 //! | `case` | which cases `conformance` runs: a glob, as `hlt/nmi` or `*/init*` | `*` |
 //! | `host` | whether somebody answers `sync` lines on COM1: `yes`, `no` | `no` |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
+//! | `ask` | questions of `silicon`, by name, separated by commas | those that are always asked |
+//! | `hypervisor` | whether `silicon` asks a hypervisor too: `yes`, `no` | `no` |
+//! | `hours`, `minutes` | how long `soak` goes on, added up; at least `generations` | 0 |
+//! | `keep` | where `silicon` and `soak` keep the last step: `ram`, `cmos` | `ram` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 use core::fmt;
@@ -20,6 +24,8 @@ use park_core::PhysAddr;
 use park_core::lot::ApicMode;
 
 use crate::choices::{Breakage, Choice};
+use crate::last_step::Keep;
+use crate::silicon::{Hypervisor, QuestionSet};
 
 /// The longest wait for another CPU if the command line doesn't say: virtual CPUs may outnumber the host's.
 pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
@@ -40,14 +46,26 @@ pub enum Test {
     Trouble,
     /// Runs the cases that [`Options::cases`] names, and says what was measured.
     Conformance,
+    /// Asks the questions that the manuals leave open.
+    Silicon,
+    /// Parks, disturbs, passes on and wakes for hours.
+    Soak,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 6] =
-        [Self::Smp, Self::Skeleton, Self::Torture, Self::Trouble, Self::Conformance, Self::Fault];
+    pub const ALL: [Self; 8] = [
+        Self::Smp,
+        Self::Skeleton,
+        Self::Torture,
+        Self::Trouble,
+        Self::Conformance,
+        Self::Silicon,
+        Self::Soak,
+        Self::Fault,
+    ];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -58,6 +76,8 @@ impl Test {
             Self::Torture => "torture",
             Self::Trouble => "trouble",
             Self::Conformance => "conformance",
+            Self::Silicon => "silicon",
+            Self::Soak => "soak",
             Self::Fault => "fault",
         }
     }
@@ -168,6 +188,14 @@ pub struct Options {
     pub ending: Ending,
     /// The mode that every local APIC is put into.
     pub apic: ApicMode,
+    /// The questions that `silicon` is told to ask; empty for those that are always asked.
+    pub ask: QuestionSet,
+    /// What `silicon` does where a hypervisor is.
+    pub hypervisor: Hypervisor,
+    /// How long `soak` goes on.
+    pub soak_minutes: u32,
+    /// Where the last step is kept.
+    pub keep: Keep,
 }
 
 impl Default for Options {
@@ -184,6 +212,10 @@ impl Default for Options {
             host: Host::Absent,
             ending: Ending::Qemu,
             apic: ApicMode::XApic,
+            ask: QuestionSet::NONE,
+            hypervisor: Hypervisor::Refuse,
+            soak_minutes: 0,
+            keep: Keep::Ram,
         }
     }
 }
@@ -254,6 +286,20 @@ pub enum CmdlineError<'a> {
         /// The name.
         name: &'a str,
     },
+    /// A question that doesn't exist.
+    UnknownQuestion {
+        /// The name.
+        name: &'a str,
+    },
+    /// A value that is none of the few that its key takes.
+    NotOneOf {
+        /// The key.
+        key: &'a str,
+        /// Its value.
+        value: &'a str,
+        /// What it takes.
+        choices: &'static str,
+    },
     /// A value that is no decimal number of 32 bits.
     NotANumber {
         /// The key.
@@ -271,12 +317,15 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownKey { key } => {
                 write!(
                     f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, case, host, exit and apic"
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, case, host, ask, hypervisor, hours, minutes, keep, exit and apic"
                 )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => {
-                write!(f, "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance and fault")
+                write!(
+                    f,
+                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, silicon, soak and fault"
+                )
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
             Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
@@ -294,6 +343,8 @@ impl fmt::Display for CmdlineError<'_> {
             }
             Self::LongGlob { glob } => write!(f, "no case has a name as long as `{glob}`"),
             Self::UnknownHost { name } => write!(f, "`host` wants yes or no, not `{name}`"),
+            Self::UnknownQuestion { name } => write!(f, "unknown question `{name}`; docs/silicon.md lists them"),
+            Self::NotOneOf { key, value, choices } => write!(f, "`{key}` wants {choices}, not `{value}`"),
             Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
         }
     }
@@ -312,6 +363,7 @@ impl Options {
         let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
         let (mut ending, mut apic, mut cases, mut host) = (None, None, None, None);
         let (mut choice, mut breakage, mut lot) = (None, None, None);
+        let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -353,6 +405,15 @@ impl Options {
                 }
                 "lot" => set_once(&mut lot, PhysAddr(address(key, value)?), key)?,
                 "generations" => set_once(&mut generations, number(key, value)?, key)?,
+                "ask" => {
+                    let questions =
+                        QuestionSet::parse(value).map_err(|name| CmdlineError::UnknownQuestion { name })?;
+                    set_once(&mut ask, questions, key)?;
+                }
+                "hypervisor" => set_once(&mut hypervisor, one_of(Hypervisor::from_name, key, value, "yes or no")?, key)?,
+                "hours" => set_once(&mut hours, number(key, value)?, key)?,
+                "minutes" => set_once(&mut minutes, number(key, value)?, key)?,
+                "keep" => set_once(&mut keep, one_of(Keep::from_name, key, value, "ram or cmos")?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
             }
@@ -370,6 +431,10 @@ impl Options {
             host: host.unwrap_or(default.host),
             ending: ending.unwrap_or(default.ending),
             apic: apic.unwrap_or(default.apic),
+            ask: ask.unwrap_or(default.ask),
+            hypervisor: hypervisor.unwrap_or(default.hypervisor),
+            soak_minutes: hours.unwrap_or(0).saturating_mul(60).saturating_add(minutes.unwrap_or(0)),
+            keep: keep.unwrap_or(default.keep),
         })
     }
 }
@@ -379,6 +444,15 @@ fn set_once<'a, T>(slot: &mut Option<T>, value: T, key: &'a str) -> Result<(), C
         None => Ok(()),
         Some(_) => Err(CmdlineError::Duplicate { key }),
     }
+}
+
+fn one_of<'a, T>(
+    from_name: fn(&str) -> Option<T>,
+    key: &'a str,
+    value: &'a str,
+    choices: &'static str,
+) -> Result<T, CmdlineError<'a>> {
+    from_name(value).ok_or(CmdlineError::NotOneOf { key, value, choices })
 }
 
 fn number<'a>(key: &'a str, value: &'a str) -> Result<u32, CmdlineError<'a>> {
@@ -437,6 +511,36 @@ mod tests {
                 apic: ApicMode::X2Apic
             })
         );
+    }
+
+    #[test]
+    fn keys_of_silicon_and_soak_are_read() {
+        let parsed = Options::parse(b"t=silicon ask=nmi-depth,auto-halt hypervisor=yes hours=2 minutes=5 keep=cmos");
+        let expected = Options {
+            test: Test::Silicon,
+            ask: QuestionSet::parse("auto-halt,nmi-depth").unwrap(),
+            hypervisor: Hypervisor::Ask,
+            soak_minutes: 125,
+            keep: Keep::Cmos,
+            ..Options::default()
+        };
+        assert_eq!(parsed, Ok(expected));
+        assert_eq!(Options::parse(b"hours=4294967295 minutes=9").map(|options| options.soak_minutes), Ok(u32::MAX));
+        // Nobody is asked about a hypervisor, and no settings of firmware are overwritten, unless that is said.
+        let default = Options::default();
+        assert_eq!((default.hypervisor, default.keep, default.ask), (Hypervisor::Refuse, Keep::Ram, QuestionSet::NONE));
+    }
+
+    #[test]
+    fn wrong_values_of_silicon_and_soak_are_refused() {
+        let cases: [(&[u8], CmdlineError<'_>); 3] = [
+            (b"ask=nmi-depth,nmi", CmdlineError::UnknownQuestion { name: "nmi" }),
+            (b"hypervisor=1", CmdlineError::NotOneOf { key: "hypervisor", value: "1", choices: "yes or no" }),
+            (b"keep=disk", CmdlineError::NotOneOf { key: "keep", value: "disk", choices: "ram or cmos" }),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(Options::parse(line), Err(expected));
+        }
     }
 
     #[test]

@@ -13,11 +13,13 @@
 pub mod choices;
 pub mod cmdline;
 pub mod cpu_tables;
+pub mod last_step;
 pub mod madt;
 pub mod memory;
 pub mod multiboot2;
 pub mod pvh;
 pub mod report;
+pub mod silicon;
 
 // Not in the library's own unit tests: those are host programs, and their link can't place 32-bit code.
 #[cfg(all(feature = "image", not(test)))]

@@ -22,6 +22,16 @@ const TAG_ALIGN_BYTES: usize = 8;
 const TAG_END: u32 = 0;
 const TAG_CMDLINE: u32 = 1;
 const TAG_MEMORY_MAP: u32 = 6;
+const TAG_FRAMEBUFFER: u32 = 8;
+/// EFI system tables, 32-bit and 64-bit: there is firmware without text mode.
+const TAG_EFI32: u32 = 11;
+const TAG_EFI64: u32 = 12;
+/// In the framebuffer's tag: address, width and height, and the type, which says whether they count characters.
+const FRAMEBUFFER_ADDRESS: usize = 8;
+const FRAMEBUFFER_WIDTH: usize = 20;
+const FRAMEBUFFER_HEIGHT: usize = 24;
+const FRAMEBUFFER_TYPE: usize = 29;
+const FRAMEBUFFER_EGA_TEXT: u8 = 2;
 const TAG_RSDP_OLD: u32 = 14;
 const TAG_RSDP_NEW: u32 = 15;
 /// In the memory map's tag: the length of an entry, and where the entries begin.
@@ -37,8 +47,35 @@ pub struct BootInfo<'a> {
     pub cmdline: &'a [u8],
     /// The physical address of the loader's copy of the RSDP, the newer one if there are two.
     pub rsdp: Option<PhysAddr>,
+    /// The screen, if it is in text mode.
+    pub text_screen: Option<TextScreen>,
     map: &'a [u8],
     map_entry_bytes: usize,
+}
+
+/// A screen in text mode: two bytes for each character, row by row.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TextScreen {
+    /// Where the first character lies.
+    pub at: PhysAddr,
+    /// Characters of a row.
+    pub columns: u32,
+    /// Rows.
+    pub rows: u32,
+}
+
+impl TextScreen {
+    /// What a BIOS leaves: VGA mode 3 (IBM VGA, mode 03h).
+    pub const VGA: Self = Self { at: PhysAddr(0xb_8000), columns: 80, rows: 25 };
+
+    /// The screen of a framebuffer tag, if it is in text mode.
+    fn of_tag(tag: &[u8]) -> Option<Self> {
+        let is_text = tag.get(FRAMEBUFFER_TYPE) == Some(&FRAMEBUFFER_EGA_TEXT);
+        let (columns, rows) = (u32_at(tag, FRAMEBUFFER_WIDTH)?, u32_at(tag, FRAMEBUFFER_HEIGHT)?);
+        // No text mode is as large; zero rows or columns are no screen.
+        let is_sane = (1..=255).contains(&columns) && (1..=255).contains(&rows);
+        (is_text && is_sane).then_some(Self { at: PhysAddr(u64_at(tag, FRAMEBUFFER_ADDRESS)?), columns, rows })
+    }
 }
 
 /// Why boot information was refused.
@@ -78,8 +115,8 @@ impl<'a> BootInfo<'a> {
     /// # Errors
     /// [`Multiboot2Error`] if a tag has a wrong length, or there is no memory map.
     pub fn parse(bytes: &'a [u8], at: PhysAddr) -> Result<Self, Multiboot2Error> {
-        let mut found = Self { cmdline: &[], rsdp: None, map: &[], map_entry_bytes: 0 };
-        let mut has_new_rsdp = false;
+        let mut found = Self { cmdline: &[], rsdp: None, text_screen: Some(TextScreen::VGA), map: &[], map_entry_bytes: 0 };
+        let (mut has_new_rsdp, mut is_efi) = (false, false);
         let mut offset = FIXED_BYTES;
         while offset < bytes.len() {
             let bad = Multiboot2Error::BadTag { offset };
@@ -98,9 +135,15 @@ impl<'a> BootInfo<'a> {
                     found.rsdp = at.checked_add((offset + TAG_HEADER_BYTES) as u64);
                     has_new_rsdp = kind == TAG_RSDP_NEW;
                 }
+                TAG_FRAMEBUFFER => found.text_screen = TextScreen::of_tag(tag),
+                TAG_EFI32 | TAG_EFI64 => is_efi = true,
                 _ => {}
             }
             offset = offset.saturating_add(len.next_multiple_of(TAG_ALIGN_BYTES));
+        }
+        // UEFI leaves no text mode: at VGA's address there may be anything.
+        if is_efi {
+            found.text_screen = None;
         }
         if found.map_entry_bytes < MAP_ENTRY_BYTES_MIN { Err(Multiboot2Error::NoMemoryMap) } else { Ok(found) }
     }
@@ -168,6 +211,28 @@ mod tests {
         let ranges: Vec<_> = parsed.memory_ranges().collect();
         assert_eq!(ranges[1], MemoryRange { start: PhysAddr(0x10_0000), len_bytes: 0x30_0000, kind: 2 });
         assert_eq!(ranges.len(), 2);
+    }
+
+    #[test]
+    fn the_screen_is_the_tags_or_vgas_and_uefi_has_none() {
+        let map = map(24, &[(0x1000, 0x2000, 1)]);
+        let screen = |tags: &[(u32, &[u8])]| {
+            let tags: Vec<_> = [(6, &map[..])].into_iter().chain(tags.iter().copied()).collect();
+            BootInfo::parse(&info(&tags), AT).unwrap().text_screen
+        };
+        let framebuffer = |columns: u32, kind: u8| {
+            let words = [columns, 50, 0].map(u32::to_le_bytes).concat();
+            // Address, pitch, width, height, bits per pixel and type.
+            [&0xb_0000_u64.to_le_bytes()[..], &[0; 4], &words[..8], &[16, kind, 0, 0]].concat()
+        };
+        assert_eq!(screen(&[]), Some(TextScreen::VGA));
+        let wide = TextScreen { at: PhysAddr(0xb_0000), columns: 132, rows: 50 };
+        assert_eq!(screen(&[(8, &framebuffer(132, 2))]), Some(wide));
+        // Pixels, no columns, cut off.
+        assert_eq!(screen(&[(8, &framebuffer(132, 1))]), None);
+        assert_eq!(screen(&[(8, &framebuffer(0, 2))]), None);
+        assert_eq!(screen(&[(8, &framebuffer(132, 2)[..20])]), None);
+        assert_eq!(screen(&[(12, &[0; 8])]), None);
     }
 
     #[test]
