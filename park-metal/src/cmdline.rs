@@ -406,11 +406,12 @@ impl Options {
                 "lot" => set_once(&mut lot, PhysAddr(address(key, value)?), key)?,
                 "generations" => set_once(&mut generations, number(key, value)?, key)?,
                 "ask" => {
-                    let questions =
-                        QuestionSet::parse(value).map_err(|name| CmdlineError::UnknownQuestion { name })?;
+                    let questions = QuestionSet::parse(value).map_err(|name| CmdlineError::UnknownQuestion { name })?;
                     set_once(&mut ask, questions, key)?;
                 }
-                "hypervisor" => set_once(&mut hypervisor, one_of(Hypervisor::from_name, key, value, "yes or no")?, key)?,
+                "hypervisor" => {
+                    set_once(&mut hypervisor, one_of(Hypervisor::from_name, key, value, "yes or no")?, key)?
+                }
                 "hours" => set_once(&mut hours, number(key, value)?, key)?,
                 "minutes" => set_once(&mut minutes, number(key, value)?, key)?,
                 "keep" => set_once(&mut keep, one_of(Keep::from_name, key, value, "ram or cmos")?, key)?,
@@ -483,7 +484,11 @@ mod tests {
                 cases: ALL_CASES,
                 host: Host::Absent,
                 ending: Ending::Qemu,
-                apic: ApicMode::XApic
+                apic: ApicMode::XApic,
+                ask: QuestionSet::NONE,
+                hypervisor: Hypervisor::Refuse,
+                soak_minutes: 0,
+                keep: Keep::Ram,
             })
         );
         assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
@@ -508,7 +513,8 @@ mod tests {
                 cases: Glob::new("hlt/*").unwrap(),
                 host: Host::Answers,
                 ending: Ending::Bochs,
-                apic: ApicMode::X2Apic
+                apic: ApicMode::X2Apic,
+                ..Options::default()
             })
         );
     }

@@ -132,7 +132,8 @@ impl LastStep {
     /// The record in `bytes`; `None` if they hold none, or half of one.
     #[must_use]
     pub fn decode(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
-        let word = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u32::from_le_bytes(*word));
+        let word =
+            |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u32::from_le_bytes(*word));
         let checked = bytes.get(..CHECKED_BYTES)?;
         if checked.get(..2)? != MAGIC || word(CHECKED_BYTES)? != checksum(checked) {
             return None;
@@ -144,7 +145,8 @@ impl LastStep {
     /// The newer of what the slots hold. Sequences may have wrapped.
     #[must_use]
     pub fn newest(slots: &[[u8; RECORD_BYTES]; SLOTS]) -> Option<Self> {
-        let newer = |one: Self, other: Self| if (other.sequence.wrapping_sub(one.sequence) as i32) > 0 { other } else { one };
+        let newer =
+            |one: Self, other: Self| if (other.sequence.wrapping_sub(one.sequence) as i32) > 0 { other } else { one };
         slots.iter().filter_map(Self::decode).reduce(newer)
     }
 

@@ -115,7 +115,8 @@ impl<'a> BootInfo<'a> {
     /// # Errors
     /// [`Multiboot2Error`] if a tag has a wrong length, or there is no memory map.
     pub fn parse(bytes: &'a [u8], at: PhysAddr) -> Result<Self, Multiboot2Error> {
-        let mut found = Self { cmdline: &[], rsdp: None, text_screen: Some(TextScreen::VGA), map: &[], map_entry_bytes: 0 };
+        let mut found =
+            Self { cmdline: &[], rsdp: None, text_screen: Some(TextScreen::VGA), map: &[], map_entry_bytes: 0 };
         let (mut has_new_rsdp, mut is_efi) = (false, false);
         let mut offset = FIXED_BYTES;
         while offset < bytes.len() {

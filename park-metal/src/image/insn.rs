@@ -83,3 +83,71 @@ pub(crate) fn read_rsp() -> u64 {
     unsafe { asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags)) }
     value
 }
+
+/// `MONITOR`: arms the monitor on the line at `address`.
+pub(crate) fn monitor(address: u64) {
+    // SAFETY: a load of one byte, of memory that the caller owns.
+    unsafe { asm!("monitor", in("rax") address, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags)) }
+}
+
+/// `MWAIT` with `ECX` = 0.
+pub(crate) fn mwait(hint: u32) {
+    // SAFETY: touches no memory; handlers that run meanwhile return here.
+    unsafe { asm!("mwait", in("eax") hint, in("ecx") 0, options(nostack, preserves_flags)) }
+}
+
+/// `CLFLUSH`.
+pub(crate) fn clflush(address: u64) {
+    // SAFETY: writes a line back; its contents stay.
+    unsafe { asm!("mfence", "clflush [{}]", "mfence", in(reg) address, options(nostack, preserves_flags)) }
+}
+
+/// `HLT`, whatever IF is.
+pub(crate) fn hlt() {
+    // SAFETY: touches no memory; handlers that run meanwhile return here.
+    unsafe { asm!("hlt", options(nostack, preserves_flags)) }
+}
+
+/// `CLGI`. Needs EFER.SVME.
+pub(crate) fn clgi() {
+    // SAFETY: holds events back, which the image can bear.
+    unsafe { asm!("clgi", options(nostack, preserves_flags)) }
+}
+
+/// `STGI`. Needs EFER.SVME.
+pub(crate) fn stgi() {
+    // SAFETY: the image's handlers return with everything as it was.
+    unsafe { asm!("stgi", options(nostack, preserves_flags)) }
+}
+
+/// `IRETQ` to the next instruction: unblocks NMIs (SDM vol. 3, 6.7.1).
+pub(crate) fn unblock_nmis() {
+    // SAFETY: the frame is the executing program's own, so it goes on behind the IRETQ as it was.
+    unsafe {
+        asm!(
+            "mov {stack}, rsp",
+            "mov {scratch:e}, ss",
+            "push {scratch}",
+            "push {stack}",
+            "pushfq",
+            "mov {scratch:e}, cs",
+            "push {scratch}",
+            "lea {scratch}, [rip + 2f]",
+            "push {scratch}",
+            "iretq",
+            "2:",
+            stack = out(reg) _,
+            scratch = out(reg) _,
+        );
+    }
+}
+
+/// `LIDT; UD2`: with an IDT that has no gate for it, a triple fault, which shuts the CPU down (SDM vol. 3, 6.15).
+///
+/// # Safety
+/// `idt` outlives the CPU's stay; the caller can do without the CPU.
+pub(crate) unsafe fn shut_down(limit: u16, idt: u64) -> ! {
+    let operand: u128 = u128::from(limit) | u128::from(idt) << 16;
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lidt [{}]", "2: ud2", "jmp 2b", in(reg) &raw const operand, options(noreturn)) }
+}

@@ -4,6 +4,7 @@ use park_core::PhysAddr;
 
 use crate::cmdline::{CmdlineError, Options};
 use crate::image::failure::Failure;
+use crate::image::screen;
 use crate::memory::{IDENTITY_MAP_END, MemoryMap};
 use crate::multiboot2::{self, BOOT_MAGIC, BootInfo, FIXED_BYTES};
 use crate::pvh::{MEMORY_MAP_ENTRY_BYTES, START_INFO_BYTES, StartInfo, memory_ranges};
@@ -35,6 +36,8 @@ fn read_multiboot2(at: PhysAddr) -> Result<Loaded, Failure> {
         identity_bytes(at, FIXED_BYTES).and_then(|bytes| bytes.first_chunk()).ok_or(unreachable)?;
     let len = multiboot2::total_bytes(fixed).ok_or(unreachable)?;
     let info = BootInfo::parse(identity_bytes(at, len).ok_or(unreachable)?, at)?;
+    // First, so that whatever is wrong from here on shows there too.
+    screen::choose(info.text_screen);
     let map = MemoryMap::copy(info.memory_ranges()).ok_or(Failure::MapTooLong)?;
     Ok(Loaded { via: "multiboot2", options: options(info.cmdline)?, map, rsdp: info.rsdp })
 }

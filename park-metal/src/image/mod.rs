@@ -5,21 +5,27 @@ mod area;
 mod boot;
 pub(crate) mod broken;
 mod conformance;
+mod counters;
 mod exit;
 pub(crate) mod failure;
 mod fleet;
 pub(crate) mod insn;
+mod keep;
 mod loader;
 mod lot;
 pub(crate) mod parking;
 pub(crate) mod percpu;
 mod pit;
+mod probe;
+mod screen;
 mod serial;
+mod silicon;
 mod skeleton;
 mod sled;
 mod smi;
 mod smp;
 mod snapshot;
+mod soak;
 mod torture;
 pub(crate) mod traps;
 mod trouble;
@@ -55,6 +61,8 @@ fn run(world: &World) -> Verdict {
         Test::Torture => torture::run(world),
         Test::Trouble => trouble::run(world),
         Test::Conformance => conformance::run(world),
+        Test::Silicon => silicon::run(world),
+        Test::Soak => soak::run(world),
         Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {

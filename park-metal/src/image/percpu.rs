@@ -25,6 +25,8 @@ pub(crate) struct PerCpu {
     pub(crate) mc_status: AtomicU64,
     /// Fixed interrupts handled.
     pub(crate) fixed_count: AtomicU64,
+    /// What the NMI handler calls with the interrupted RIP, NMIs blocked: a [`Job`], or null.
+    pub(crate) nmi_call: AtomicPtr<()>,
     /// Times that the CPU has come to its job loop: 1 when it has been started, one more for every return.
     pub(crate) arrivals: AtomicU64,
     /// The job word: null when idle.
@@ -64,6 +66,7 @@ impl PerCpu {
             mc_count: AtomicU64::new(0),
             mc_status: AtomicU64::new(0),
             fixed_count: AtomicU64::new(0),
+            nmi_call: AtomicPtr::new(core::ptr::null_mut()),
             arrivals: AtomicU64::new(0),
             job: AtomicPtr::new(core::ptr::null_mut()),
             job_argument: AtomicU64::new(0),
@@ -84,6 +87,12 @@ impl PerCpu {
         // Release: the argument is there before the job.
         self.job.store(job as *mut (), Ordering::Release);
         Ok(())
+    }
+
+    /// Sets what the CPU's NMI handler calls; `None`: nothing.
+    pub(crate) fn on_nmi(&self, call: Option<Job>) {
+        let call = call.map_or(core::ptr::null_mut(), |call| call as *mut ());
+        self.nmi_call.store(call, Ordering::Release);
     }
 
     /// True if the CPU has no job. Acquire: what the last one wrote is visible then.

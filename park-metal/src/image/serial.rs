@@ -6,7 +6,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::image::insn;
+use crate::image::{insn, screen};
 use crate::report::{LINE_BYTES, Value, write_line};
 
 /// COM1's first port.
@@ -47,8 +47,21 @@ pub(crate) fn init() {
     insn::out_u8(COM1 + MODEM_CONTROL, 0x03);
 }
 
+/// Lines that every parking and waking writes. `soak` does without: they would fill the log of hours.
+const ROUTINE: [&str; 3] = ["parked", "sanitised", "woken"];
+
+static ROUTINE_LEFT_OUT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out, from now on, what every parking and waking writes.
+pub(crate) fn leave_out_routine() {
+    ROUTINE_LEFT_OUT.store(true, Ordering::Relaxed);
+}
+
 /// Writes one report line.
 pub(crate) fn emit(event: &str, fields: &[(&str, Value<'_>)]) {
+    if ROUTINE_LEFT_OUT.load(Ordering::Relaxed) && ROUTINE.contains(&event) {
+        return;
+    }
     let mut buffer = [0; LINE_BYTES];
     match write_line(&mut buffer, event, fields) {
         Ok(line) => send(line),
@@ -95,5 +108,6 @@ fn send(line: &str) {
         }
         insn::out_u8(COM1 + DATA, byte);
     }
+    screen::write(line);
     BUSY.store(false, Ordering::Release);
 }

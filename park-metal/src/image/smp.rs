@@ -66,7 +66,7 @@ extern "C" fn add_argument(argument: u64) {
     }
 }
 
-extern "C" fn take_pending_interrupts(_argument: u64) {
+pub(crate) extern "C" fn take_pending_interrupts(_argument: u64) {
     insn::take_pending_interrupts();
 }
 

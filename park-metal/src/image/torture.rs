@@ -47,7 +47,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.parked += other.parked;
         self.fired += other.fired;
         self.witnessed += other.witnessed;
@@ -58,7 +58,7 @@ impl Tally {
     }
 
     /// Fails unless every CPU and every event is accounted for.
-    fn judge(&self) -> Result<(), Failure> {
+    pub(crate) fn judge(&self) -> Result<(), Failure> {
         let whole = self.lost == 0 && self.faulted == 0 && self.declared == 0;
         if whole && self.fired == self.witnessed && self.witnessed != 0 {
             Ok(())
@@ -67,7 +67,7 @@ impl Tally {
         }
     }
 
-    fn report(&self, event: &str, number: u32) {
+    pub(crate) fn report(&self, event: &str, number: u32) {
         let fields = [
             ("number", Value::Number(number.into())),
             ("parked", Value::Number(self.parked)),
@@ -134,7 +134,7 @@ fn generation(
 }
 
 /// Wakes every CPU that is parked, and checks that each is whole again.
-fn wake_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) -> Result<(), Failure> {
+pub(crate) fn wake_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) -> Result<(), Failure> {
     for parked in fleet.parked() {
         parked.cpu.entries.store(0, Ordering::Release);
     }
@@ -151,7 +151,7 @@ fn wake_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) 
 }
 
 /// Fires events at one CPU, each witnessed before the next.
-fn fire(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tally) -> Result<(), Failure> {
+pub(crate) fn fire(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tally) -> Result<(), Failure> {
     let held = parked.mechanism == Mechanism::Clgi;
     let before = nmis(owner, parked)?;
     let mut apic = local_apic()?;
@@ -176,7 +176,7 @@ fn fire(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tally) -> Res
 }
 
 /// The next kernel, at `phys_offset`: odd ones get the lot handed over, even ones find their predecessor dead.
-fn take_over(world: &World, owner: &Owner, phys_offset: u64, number: u32) -> Result<Owner, Failure> {
+pub(crate) fn take_over(world: &World, owner: &Owner, phys_offset: u64, number: u32) -> Result<Owner, Failure> {
     let platform = world.platform_at(phys_offset);
     let lot = park_core::lot::verify(&mut platform.memory(), world.plan.lot.start)?;
     let taken = if number % 2 == 1 {
@@ -190,7 +190,7 @@ fn take_over(world: &World, owner: &Owner, phys_offset: u64, number: u32) -> Res
 }
 
 /// Confirms every CPU, as the next kernel finds it in the lot: those that are there become its fleet.
-fn confirm_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) -> Result<(), Failure> {
+pub(crate) fn confirm_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &mut Tally) -> Result<(), Failure> {
     let timing = timing(world);
     let mut clock = world.clock;
     let patience = Patience {

@@ -18,6 +18,8 @@ use crate::report::Value;
 pub(crate) const FIXED_VECTOR: u8 = 0xf0;
 /// The spurious-interrupt vector; its low four bits are ones, as old local APICs want (SDM vol. 3, 10.9).
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
+/// Bytes that FXSAVE writes (SDM vol. 1, 10.5.1).
+const FXSAVE_BYTES: usize = 512;
 /// Bytes of one stub in `traps.s`.
 const STUB_BYTES: u64 = 16;
 
@@ -25,6 +27,8 @@ global_asm!(
     include_str!("traps.s"),
     AREA_BYTES = const CPU_AREA_BYTES,
     NMI_COUNT = const offset_of!(PerCpu, nmi_count),
+    NMI_CALL = const offset_of!(PerCpu, nmi_call),
+    FXSAVE_BYTES = const FXSAVE_BYTES,
     MC_COUNT = const offset_of!(PerCpu, mc_count),
     MC_STATUS = const offset_of!(PerCpu, mc_status),
     FIXED_COUNT = const offset_of!(PerCpu, fixed_count),

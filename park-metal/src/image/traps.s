@@ -23,12 +23,25 @@ metal_trap_stubs:
 # Nothing of the image expects these: report and end. Never returns, so nothing is saved.
 .balign 16
 metal_trap_fatal:
+    push %rax
+    lea metal_probe_rdmsr(%rip), %rax   # probe.s: two instructions that may fault
+    cmp %rax, 24(%rsp)              # above RAX: vector, error code, RIP
+    je 1f
+    lea metal_probe_wrmsr(%rip), %rax
+    cmp %rax, 24(%rsp)
+    je 1f
+    pop %rax
     cld
     mov %rsp, %rdi                  # vector, error code, RIP, CS, RFLAGS, RSP, SS
     mov %cr2, %rsi
     and $-16, %rsp
     call {fatal}
     ud2
+1:  lea metal_probe_failed(%rip), %rax
+    mov %rax, 24(%rsp)
+    pop %rax
+    add $16, %rsp
+    iretq
 
 # NMI: counted. A plain INC: this CPU alone writes it, and NMIs are blocked until the IRETQ.
 .balign 16
@@ -38,6 +51,39 @@ metal_nmi:
     mov %rsp, %rdi
     and $-{AREA_BYTES}, %rdi
     incq {NMI_COUNT}(%rdi)
+    cmpq $0, {NMI_CALL}(%rdi)
+    jne 1f
+    pop %rdi
+    iretq
+    # A question to silicon runs here, with NMIs blocked. It may use whatever compiled code may.
+1:  push %rbp
+    mov %rsp, %rbp
+    push %rax
+    push %rcx
+    push %rdx
+    push %rsi
+    push %r8
+    push %r9
+    push %r10
+    push %r11
+    sub ${FXSAVE_BYTES}, %rsp
+    and $-16, %rsp
+    fxsave64 (%rsp)
+    cld
+    mov {NMI_CALL}(%rdi), %rax
+    mov 16(%rbp), %rdi              # above RBP and RDI: the interrupted RIP
+    call *%rax
+    fxrstor64 (%rsp)
+    lea -64(%rbp), %rsp             # the eight registers above
+    pop %r11
+    pop %r10
+    pop %r9
+    pop %r8
+    pop %rsi
+    pop %rdx
+    pop %rcx
+    pop %rax
+    pop %rbp
     pop %rdi
     iretq
 

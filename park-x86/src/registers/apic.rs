@@ -63,6 +63,8 @@ pub const LVT_NUMBER_THERMAL: u64 = 5;
 /// LVT number of corrected machine checks.
 pub const LVT_NUMBER_CMCI: u64 = 6;
 
+/// ICR: delivery mode SMI; the vector must be 0.
+pub const ICR_SMI: u64 = 0b010 << 8;
 /// ICR: delivery mode NMI.
 pub const ICR_NMI: u64 = 0b100 << 8;
 /// ICR: delivery mode INIT.

@@ -11,6 +11,18 @@ pub const APIC_BASE_EN: u64 = 1 << 11;
 /// IA32_APIC_BASE: physical address of the register page.
 pub const APIC_BASE_PAGE: u64 = 0x000f_ffff_ffff_f000;
 
+/// MSR_SMI_COUNT: SMIs since reset, bits 31:0; Intel, from Nehalem on (SDM vol. 4, "MSR_SMI_COUNT").
+pub const SMI_COUNT: u32 = 0x34;
+/// IA32_BIOS_SIGN_ID: the microcode's revision (SDM vol. 3, "Microcode Update Signature"; AMD "Patch Level").
+pub const BIOS_SIGN_ID: u32 = 0x8b;
+/// IA32_MPERF: counts at the TSC's rate while the CPU is in C0 (SDM vol. 3, "IA32_MPERF"; CPUID leaf 6, `ECX[0]`).
+pub const MPERF: u32 = 0xe7;
+/// MSR_CORE_C3_RESIDENCY, in ticks of the TSC; Intel (SDM vol. 4).
+pub const CORE_C3_RESIDENCY: u32 = 0x3fc;
+/// MSR_CORE_C6_RESIDENCY, as above.
+pub const CORE_C6_RESIDENCY: u32 = 0x3fd;
+/// MSR_CORE_C7_RESIDENCY, as above.
+pub const CORE_C7_RESIDENCY: u32 = 0x3fe;
 /// IA32_FEATURE_CONTROL (SDM vol. 4, "IA32_FEATURE_CONTROL").
 pub const FEATURE_CONTROL: u32 = 0x3a;
 /// IA32_SPEC_CTRL: IBRS, STIBP, SSBD (SDM vol. 4; AMD "Indirect Branch Control" white paper).
