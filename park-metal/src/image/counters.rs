@@ -3,13 +3,17 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use park_core::Cpu;
+use park_x86::features::Vendor;
 use park_x86::registers::msr;
 
 use crate::image::failure::Failure;
+use crate::image::parking::detect_here;
 use crate::image::percpu::{self, PerCpu};
 use crate::image::world::World;
 use crate::image::{insn, probe};
 use crate::memory::MAX_CPUS;
+use crate::platform::apic::this_cpu;
 
 /// A counter that a CPU does not have.
 const ABSENT: u64 = u64::MAX;
@@ -22,6 +26,9 @@ const MSRS: [u32; 6] = [
     msr::CORE_C7_RESIDENCY,
     msr::MCG_STATUS,
 ];
+/// CPUID leaf 6, and the bit of its ECX that stands for MPERF (SDM vol. 2A, CPUID).
+const LEAF_POWER: u32 = 6;
+const POWER_MPERF: u32 = 1 << 0;
 const TSC: usize = MSRS.len();
 
 /// One CPU's counters; `None` for those that it does not have.
@@ -44,9 +51,26 @@ static READ: [[AtomicU64; TSC + 1]; MAX_CPUS] = [const { [const { AtomicU64::new
 extern "C" fn read_here(_argument: u64) {
     let Some(row) = READ.get(percpu::current().index as usize) else { return };
     for (cell, number) in row.iter().zip(MSRS) {
-        cell.store(probe::rdmsr(number).unwrap_or(ABSENT), Ordering::Relaxed);
+        // Emulators read 0 where there is no register, so CPUID has a say.
+        let value = if exists(number) { probe::rdmsr(number) } else { None };
+        cell.store(value.unwrap_or(ABSENT), Ordering::Relaxed);
     }
     row[TSC].store(insn::read_tsc(), Ordering::Release);
+}
+
+/// Whether CPUID allows for a counter; that it does not fault is another matter.
+fn exists(number: u32) -> bool {
+    let mut cpu = this_cpu();
+    match number {
+        msr::MPERF => {
+            let [highest, ..] = cpu.cpuid(0, 0);
+            highest >= LEAF_POWER && cpu.cpuid(LEAF_POWER, 0)[2] & POWER_MPERF != 0
+        }
+        msr::CORE_C3_RESIDENCY | msr::CORE_C6_RESIDENCY | msr::CORE_C7_RESIDENCY => {
+            detect_here().features().vendor == Vendor::Intel
+        }
+        _ => true,
+    }
 }
 
 /// Reads the counters of a CPU that is in its job loop.
