@@ -75,7 +75,7 @@ impl Machine {
     }
 
     /// A read that needs no check.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn quick_read(&self, c: usize, linear: u64, size: u8) -> Option<u64> {
         let known = self.quick(c, linear, size, Dir::Read)?;
         let value = self.memory.read_slot(known.slot, (linear & 0xfff) as usize, size);
@@ -92,7 +92,7 @@ impl Machine {
         if (linear & 0xfff) + u64::from(size) > 0x1000 {
             return self.read_split(c, linear, size, kind);
         }
-        let place = self.translate(c, linear, Dir::Read, kind)?;
+        let place = self.translate_slowly(c, linear, Dir::Read, kind)?;
         if self.cpus[c].dr[7] & DR7_ENABLES != 0 {
             self.match_data_breakpoint(c, linear, size, Dir::Read);
         }
@@ -141,7 +141,7 @@ impl Machine {
     }
 
     /// A write that needs no check; false if there is no shortcut for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn quick_write(&mut self, c: usize, linear: u64, size: u8, value: u64) -> bool {
         let Some(known) = self.quick(c, linear, size, Dir::Write) else { return false };
         self.buffer_store(c, known.frame, known.phys | (linear & 0xfff), size, value);
@@ -154,7 +154,7 @@ impl Machine {
         if (linear & 0xfff) + u64::from(size) > 0x1000 {
             return self.write_split(c, linear, size, value, kind);
         }
-        let place = self.translate(c, linear, Dir::Write, kind)?;
+        let place = self.translate_slowly(c, linear, Dir::Write, kind)?;
         if self.cpus[c].dr[7] & DR7_ENABLES != 0 {
             self.match_data_breakpoint(c, linear, size, Dir::Write);
         }
@@ -361,5 +361,6 @@ impl Machine {
         let rip = self.cpus[c].rip;
         let text = format!("{text}: {}", super::decode::disassemble(&bytes, self.cpus[c].code_bits, rip));
         self.stop = Some(super::activity::Stop::Unsupported { cpu: c, rip, bytes, text });
+        self.over = true;
     }
 }

@@ -73,6 +73,7 @@ impl Machine {
     }
 
     pub(crate) fn arrive(&mut self, c: usize, kind: EventKind) {
+        self.arrivals += 1;
         let Some(cpu) = self.cpus.get_mut(c) else { return };
         cpu.attention = true;
         cpu.taken.arrived += u64::from(kind.comes_from_outside());
@@ -157,6 +158,7 @@ impl Machine {
             cpu.apic.note_error(ESR_RECEIVED_ILLEGAL);
             return;
         }
+        self.arrivals += 1;
         cpu.apic.request(requested);
         cpu.attention = true;
     }
@@ -316,6 +318,7 @@ impl Machine {
     pub(crate) fn reset_machine(&mut self, cause: ResetCause) {
         if self.reset.is_none() {
             self.reset = Some(cause);
+            self.over = true;
             self.recorded(|recorder, machine| recorder.reset(machine));
         }
     }

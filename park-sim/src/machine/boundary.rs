@@ -6,7 +6,6 @@ use super::bits::{flags, vector};
 use super::config::Vendor;
 use super::cpu::{ArmedBy, Cpu, Seg, Shadow};
 use super::fault::Fault;
-use super::hidden::Latches;
 use super::interrupt::Source;
 use super::knobs::{
     BlockedNmiMwait, Gif0WaitEnds, MaskedIntrMwait, McGif0, McSmm, McWfs, NmiShutdownAmd, SmiShutdown, StiHoldsNmi,
@@ -159,9 +158,7 @@ impl Machine {
     fn next_action(&self, c: usize) -> Action {
         let cpu = &self.cpus[c];
         let latches = &cpu.latches;
-        // What is asked most: a CPU that runs or halts while nothing waits for it.
-        let at_rest = matches!(cpu.activity, Activity::Running | Activity::Hlt) && !cpu.smm.inside;
-        if at_rest && cpu.apic.irr == [0; 4] && *latches == Latches::default() {
+        if cpu.is_undisturbed() {
             return Action::Nothing;
         }
         if cpu.activity == Activity::ResetVector {

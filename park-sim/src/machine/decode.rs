@@ -12,7 +12,8 @@ const OPS_PER_FRAME: usize = 8192;
 #[derive(Debug, Clone)]
 struct CodePage {
     bits: u8,
-    slots: Box<[u16; 4096]>,
+    /// Where in `ops` the instruction at each offset is, from 1; 0 = not decoded. Not boxed: a step waits for every pointer on the way.
+    slots: [u16; 4096],
     ops: Vec<Op>,
 }
 
@@ -60,12 +61,9 @@ impl CodeCache {
     }
 
     #[inline]
-    pub(crate) fn op(&self, at: OpRef) -> Op {
+    pub(crate) fn op(&self, at: OpRef) -> &Op {
         let page = self.pages.get(((at.0 >> 16) as usize).wrapping_sub(1));
-        match page.and_then(|page| page.ops.get((at.0 as usize & 0xffff).wrapping_sub(1))) {
-            Some(op) => *op,
-            None => self.uncached,
-        }
+        page.and_then(|page| page.ops.get((at.0 as usize & 0xffff).wrapping_sub(1))).unwrap_or(&self.uncached)
     }
 
     /// Keeps an op that no frame holds whole.
@@ -77,7 +75,7 @@ impl CodeCache {
     pub(crate) fn insert(&mut self, frame: u32, bits: u8, offset: usize, op: Op) -> OpRef {
         let Some(entry) = self.by_frame.get_mut(frame as usize) else { return self.keep_uncached(op) };
         if *entry == 0 {
-            self.pages.push(CodePage { bits, slots: Box::new([0; 4096]), ops: Vec::new() });
+            self.pages.push(CodePage { bits, slots: [0; 4096], ops: Vec::new() });
             *entry = self.pages.len() as u32;
         }
         let number = *entry;

@@ -1,5 +1,8 @@
 //! The parts of a CPU's state that no instruction reads: held events, SMM, shortcuts.
 
+use super::activity::Activity;
+use super::cpu::Cpu;
+
 /// A machine check that waits for an instruction boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PendingMc {
@@ -20,6 +23,27 @@ pub(crate) struct Latches {
     pub(crate) false_wake: bool,
     /// An NMI that ends the wait without being handled (knob `nmi-apic-soft-off`).
     pub(crate) nmi_wake_only: bool,
+}
+
+impl Latches {
+    /// Whether nothing waits. Without branches: it is asked several times a step, and hardly ever false.
+    #[inline]
+    const fn are_empty(&self) -> bool {
+        let Self { mc, smi, init, nmi, db, false_wake, nmi_wake_only } = self;
+        mc.is_none() & !*smi & !*init & (*nmi == 0) & (*db == 0) & !*false_wake & !*nmi_wake_only
+    }
+}
+
+impl Cpu {
+    /// What is asked most: whether it runs or halts while nothing waits for it.
+    #[inline]
+    pub(crate) const fn is_undisturbed(&self) -> bool {
+        let [irr0, irr1, irr2, irr3] = self.apic.irr;
+        matches!(self.activity, Activity::Running | Activity::Hlt)
+            & !self.smm.inside
+            & (irr0 | irr1 | irr2 | irr3 == 0)
+            & self.latches.are_empty()
+    }
 }
 
 /// Which boundary is inhibited for one instruction.

@@ -46,14 +46,17 @@ impl Machine {
 
     /// Whether the next step of `cpu` would take an event instead of executing an instruction.
     #[must_use]
+    #[inline]
     pub fn event_pending(&self, cpu: usize) -> bool {
-        if self.stop.is_some() || self.reset.is_some() {
+        self.cpus.get(cpu).is_some_and(|state| !state.is_undisturbed() && self.event_pending_at(cpu))
+    }
+
+    fn event_pending_at(&self, cpu: usize) -> bool {
+        if self.over {
             return false;
         }
-        self.cpus.get(cpu).is_some_and(|state| {
-            // Without attention a step does not look at its boundary either.
-            state.smm.inside
-                || (state.attention && state.activity != Activity::ResetVector && self.boundary_pending(cpu))
-        })
+        let state = &self.cpus[cpu];
+        // Without attention a step does not look at its boundary either.
+        state.smm.inside || (state.attention && state.activity != Activity::ResetVector && self.boundary_pending(cpu))
     }
 }

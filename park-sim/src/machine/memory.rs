@@ -33,6 +33,8 @@ pub(crate) struct Memory {
     pages: Vec<Box<Page>>,
     tags: Vec<u8>,
     pub(crate) code: CodeCache,
+    /// Moves with every write: who saw this number need not look again.
+    pub(crate) writes: u64,
 }
 
 #[inline]
@@ -42,6 +44,13 @@ fn take<const N: usize>(page: &Page, offset: usize) -> [u8; N] {
         out.copy_from_slice(bytes);
     }
     out
+}
+
+#[inline]
+fn put<const N: usize>(page: &mut Page, offset: usize, bytes: [u8; N]) {
+    if let Some(to) = page.get_mut(offset..offset + N) {
+        to.copy_from_slice(&bytes);
+    }
 }
 
 impl Memory {
@@ -60,6 +69,7 @@ impl Memory {
             pages: vec![Box::new([0; 4096])],
             tags: vec![0; total],
             code: CodeCache::new(total),
+            writes: 0,
         }
     }
 
@@ -137,20 +147,34 @@ impl Memory {
         }
     }
 
+    /// Reads the eight bytes at `phys`; where there is no RAM: FFh.
+    #[inline]
+    pub(crate) fn read_word(&self, phys: u64) -> u64 {
+        let offset = (phys % FRAME_BYTES) as usize;
+        if offset > FRAME_BYTES as usize - 8 {
+            let mut bytes = [0; 8];
+            self.read_bytes(phys, &mut bytes);
+            return u64::from_le_bytes(bytes);
+        }
+        self.read(self.frame_of(phys), offset, 8)
+    }
+
     /// Writes `size` (1, 2, 4, 8) bytes that lie inside the frame.
     #[inline]
     pub(crate) fn write(&mut self, frame: u32, offset: usize, size: u8, value: u64) {
         if frame == NO_FRAME {
             return;
         }
+        self.writes += 1;
         if self.code.holds(frame) {
             self.code.invalidate(frame, offset, usize::from(size));
         }
         let page = self.page_mut(frame);
-        let bytes = value.to_le_bytes();
-        let size = usize::from(size);
-        if let (Some(to), Some(from)) = (page.get_mut(offset..offset + size), bytes.get(..size)) {
-            to.copy_from_slice(from);
+        match size {
+            8 => put(page, offset, value.to_le_bytes()),
+            4 => put(page, offset, (value as u32).to_le_bytes()),
+            2 => put(page, offset, (value as u16).to_le_bytes()),
+            _ => put(page, offset, [value as u8]),
         }
     }
 
@@ -179,6 +203,7 @@ impl Memory {
 
     /// Writes without checks; skips frames whose bytes are already equal, so that decoded code survives.
     pub(crate) fn write_bytes(&mut self, phys: u64, bytes: &[u8]) {
+        self.writes += 1;
         let mut at = phys;
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -90,6 +90,10 @@ pub struct Machine {
     outcome: Outcome,
     stop: Option<Stop>,
     reset: Option<ResetCause>,
+    /// Whether either of them is there: asked several times a step.
+    over: bool,
+    /// Moves whenever an event comes to any CPU: who saw nothing held at this number need not look again.
+    arrivals: u64,
     steps: u64,
     /// The TSC is this plus the ticks of all steps.
     tsc_base: u64,
@@ -125,6 +129,8 @@ impl Machine {
             outcome: Outcome::Executed,
             stop: None,
             reset: None,
+            over: false,
+            arrivals: 0,
             steps: 0,
             tsc_base: config.tsc_start,
             armed: 0,
@@ -172,11 +178,19 @@ impl Machine {
     /// A CPU, to change. The next step looks at everything anew, except the TLB: see [`Machine::evict_tlb`].
     #[inline]
     pub fn cpu_mut(&mut self, cpu: usize) -> &mut Cpu {
+        self.arrivals += 1;
         let last = self.cpus.len() - 1;
         let cpu = &mut self.cpus[cpu.min(last)];
         cpu.attention = true;
         cpu.forget_shortcuts();
         cpu
+    }
+
+    /// How often an event came to a CPU, by injection or IPI, or a caller changed one. A CPU that holds nothing, and takes no step, holds
+    /// nothing while this stays.
+    #[inline]
+    pub(crate) const fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
     /// Steps taken so far by all CPUs.
@@ -219,6 +233,7 @@ impl Machine {
     pub fn clear_stop(&mut self) {
         self.stop = None;
         self.reset = None;
+        self.over = false;
     }
 
     /// The knobs that this run consulted.
@@ -259,10 +274,9 @@ impl Machine {
 
     /// Reads an aligned 64-bit word of memory as it is.
     #[must_use]
+    #[inline]
     pub fn read_phys_u64(&self, phys: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.memory.read_bytes(phys, &mut bytes);
-        u64::from_le_bytes(bytes)
+        self.memory.read_word(phys)
     }
 
     /// Writes memory without checks or side effects on monitors: a loader's view. Decoded code is forgotten where it changed.

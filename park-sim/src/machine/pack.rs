@@ -156,8 +156,7 @@ impl Machine {
         let (Some(bits), Some(tsc)) = (r.u8(), r.u64()) else { return false };
         self.smm_released = bits & 1 != 0;
         self.lost_toggle = bits & 2 != 0;
-        self.stop = None;
-        self.reset = None;
+        self.clear_stop();
         if self.config.tsc_per_step != 0 {
             self.set_tsc(tsc);
         }
@@ -200,8 +199,7 @@ impl Machine {
         let mut r = Reader(bytes);
         let Some(toggle) = r.u8() else { return false };
         self.lost_toggle = toggle != 0;
-        self.stop = None;
-        self.reset = None;
+        self.clear_stop();
         for other in others {
             let (Some(stores), Some(target)) = (read_stores(&mut r), self.cpus.get_mut(*other)) else { return false };
             target.stores_near_code = !stores.is_empty();

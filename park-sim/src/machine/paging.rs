@@ -45,6 +45,14 @@ mod pte {
     pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 }
 
+/// The lowest linear address bit that indexes a table of a level (S:4.5.4).
+const SHIFT_PT: u32 = 12;
+const SHIFT_PDPT: u32 = 30;
+const SHIFT_PML4: u32 = 39;
+const SHIFT_PML5: u32 = 48;
+/// Bits of a table's index.
+const LEVEL_BITS: u32 = 9;
+
 /// Page-fault error code bits (S:Figure 4-12).
 mod error {
     pub(super) const PRESENT: u32 = 1 << 0;
@@ -95,7 +103,7 @@ impl Machine {
     }
 
     /// The shortcut for an access of `size` bytes, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn quick(&self, c: usize, linear: u64, size: u8, dir: Dir) -> Option<DataPage> {
         let cpu = &self.cpus[c];
         let known = &cpu.data[shortcut_of(linear, dir)];
@@ -117,7 +125,7 @@ impl Machine {
         self.translate_slowly(c, linear, dir, kind)
     }
 
-    fn translate_slowly(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Place> {
+    pub(crate) fn translate_slowly(&mut self, c: usize, linear: u64, dir: Dir, kind: AccessKind) -> Exec<Place> {
         let cpu = &mut self.cpus[c];
         if !cpu.paging() {
             let phys = linear & 0xffff_ffff;
@@ -193,6 +201,7 @@ impl Machine {
     }
 
     /// One entry of a paging structure, as the walker reads it: through the CPU's own store buffer.
+    #[inline]
     fn walk_read(&mut self, c: usize, phys: u64) -> u64 {
         let frame = self.memory.frame_of(phys);
         self.check_tag(c, frame, phys, AccessKind::Walk);
@@ -213,43 +222,51 @@ impl Machine {
         let mark = self.config.encryption_mask;
         let phys_bits = u32::from(self.features.max_phys_bits);
         let too_high = pte::ADDRESS & !((1u64 << phys_bits) - 1) & !mark;
-        let levels = if cr4 & cr4::LA57 != 0 { 5 } else { 4 };
+        let reserved = too_high | if no_execute_enabled { 0 } else { pte::NO_EXECUTE };
         let mut table = cr3 & pte::ADDRESS & !mark;
-        let mut perms = Perms { write: true, user: true, ..Perms::default() };
         let mut visited = [(0u64, 0u64); 5];
-        let mut leaf = (0u64, 0u64, 0u64);
         let mut depth = 0usize;
-        for level in (1..=levels).rev() {
-            let shift = 12 + 9 * (level - 1);
+        let mut shift = if cr4 & cr4::LA57 != 0 { SHIFT_PML5 } else { SHIFT_PML4 };
+        // The bits that all entries on the way have, and those that any has.
+        let (mut all, mut any) = (u64::MAX, 0);
+        let (leaf_at, entry) = loop {
             let at = table + ((linear >> shift) & 0x1ff) * 8;
             let entry = self.walk_read(c, at);
             if entry & pte::PRESENT == 0 {
                 return Err(self.page_fault(c, linear, 0, dir));
             }
-            let is_leaf = level == 1 || (entry & pte::LARGE != 0 && level <= 3);
-            let large_bits = if is_leaf && level > 1 { ((1u64 << shift) - 1) & !0x1fff } else { 0 };
-            let reserved = entry & too_high != 0
-                || (entry & pte::NO_EXECUTE != 0 && !no_execute_enabled)
-                || (entry & pte::LARGE != 0 && level >= 4)
-                || (is_leaf && level == 3 && !self.features.page_1g)
-                || entry & large_bits & !mark != 0;
-            if reserved {
+            let is_leaf = shift == SHIFT_PT || (entry & pte::LARGE != 0 && shift <= SHIFT_PDPT);
+            let mut forbidden = reserved;
+            if shift > SHIFT_PDPT {
+                forbidden |= pte::LARGE;
+            } else if is_leaf && shift > SHIFT_PT {
+                forbidden |= ((1u64 << shift) - 1) & !0x1fff & !mark;
+                if shift == SHIFT_PDPT && !self.features.page_1g {
+                    forbidden |= pte::LARGE;
+                }
+            }
+            if entry & forbidden != 0 {
                 return Err(self.page_fault(c, linear, error::PRESENT | error::RESERVED, dir));
             }
-            perms.write &= entry & pte::WRITE != 0;
-            perms.user &= entry & pte::USER != 0;
-            perms.no_execute |= entry & pte::NO_EXECUTE != 0;
+            all &= entry;
+            any |= entry;
             if let Some(slot) = visited.get_mut(depth) {
                 *slot = (at, entry);
             }
             depth += 1;
             if is_leaf {
-                leaf = (at, entry, (1u64 << shift) - 1);
-                break;
+                break (at, entry);
             }
             table = entry & pte::ADDRESS & !mark;
-        }
-        let (leaf_at, entry, mask) = leaf;
+            shift -= LEVEL_BITS;
+        };
+        let mask = (1u64 << shift) - 1;
+        let mut perms = Perms {
+            write: all & pte::WRITE != 0,
+            user: all & pte::USER != 0,
+            no_execute: any & pte::NO_EXECUTE != 0,
+            ..Perms::default()
+        };
         let pat_bit = if mask == 0xfff { entry & pte::PAT_4K } else { entry & pte::PAT_LARGE };
         let index =
             u64::from(entry & pte::PWT != 0) | (u64::from(entry & pte::PCD != 0) << 1) | (u64::from(pat_bit != 0) << 2);
@@ -259,7 +276,8 @@ impl Machine {
         perms.uncached = all_uncached || memory_type == TYPE_UC || memory_type == TYPE_UC_MINUS;
         perms.key = ((entry >> 59) & 0xf) as u8;
         self.permitted(c, linear, &perms, dir, kind)?;
-        for (at, value) in visited.into_iter().take(depth) {
+        let marked = all & pte::ACCESSED != 0 && (dir != Dir::Write || entry & pte::DIRTY != 0);
+        for (at, value) in visited.into_iter().take(if marked { 0 } else { depth }) {
             let mut wanted = pte::ACCESSED;
             if at == leaf_at && dir == Dir::Write {
                 wanted |= pte::DIRTY;

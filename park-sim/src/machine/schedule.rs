@@ -24,6 +24,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let out = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
@@ -38,11 +39,13 @@ impl Rng {
     }
 
     /// A number below `bound`; 0 for bound 0.
+    #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// True once in `n` on average; never for 0.
+    #[inline]
     pub fn one_in(&mut self, n: u64) -> bool {
         n != 0 && self.below(n) == 0
     }

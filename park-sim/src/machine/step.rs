@@ -16,11 +16,13 @@ use super::trace::{TraceRecord, TraceSink, TraceWhat};
 
 /// DR6 bits (S:17.2.3): single step.
 const DR6_BS: u64 = 1 << 14;
+/// [`super::Cpu::code_bits`] of 64-bit code.
+const CODE_64: u8 = 64;
 
 impl Machine {
     /// Executes one instruction of `cpu`, or takes one event at its boundary.
     pub fn step(&mut self, cpu: usize) -> Outcome {
-        if self.stop.is_some() || self.reset.is_some() || cpu >= self.cpus.len() {
+        if self.over || cpu >= self.cpus.len() {
             return Outcome::Stopped;
         }
         if !self.trace.is_on() {
@@ -35,9 +37,14 @@ impl Machine {
         if self.cpus[c].attention {
             return self.step_attentively(c);
         }
-        let done = match self.fetch(c) {
+        let fetched = match self.fetch_quickly(c) {
+            Some(at) => Ok(at),
+            None => self.fetch(c),
+        };
+        let done = match fetched {
             Ok(at) => {
-                let op = self.memory.code.op(at);
+                // Copied in one go, from where it was decoded to: fields that come in pieces cost as much as the instruction.
+                let op = *self.memory.code.op(at);
                 self.run_op(c, &op)
             }
             Err(trap) => Err(trap),
@@ -56,11 +63,11 @@ impl Machine {
         }
         let traps = self.cpus[c].rflags & (flags::TF | flags::RF);
         let done = self.fetch(c).and_then(|at| {
-            let op = self.memory.code.op(at);
+            let op = *self.memory.code.op(at);
             if self.cpus[c].wait_for_endbranch {
                 self.check_endbranch(c, op.kind)?;
             }
-            self.run_op(c, &op)
+            self.run_op_aside(c, &op)
         });
         match done {
             Ok(()) => {
@@ -83,7 +90,13 @@ impl Machine {
         Outcome::Stopped
     }
 
-    #[inline]
+    /// As [`Machine::run_op`], out of the way of the steps that happen most.
+    #[inline(never)]
+    fn run_op_aside(&mut self, c: usize, op: &Op) -> Exec<()> {
+        self.run_op(c, op)
+    }
+
+    #[inline(always)]
     fn run_op(&mut self, c: usize, op: &Op) -> Exec<()> {
         let cpu = &mut self.cpus[c];
         let wrap = if cpu.code_bits == 64 { u64::MAX } else { 0xffff_ffff };
@@ -145,12 +158,24 @@ impl Machine {
         (outcome, max_steps)
     }
 
-    /// The instruction at RIP, from the cache of decoded code where possible.
-    #[inline]
+    /// The instruction at RIP of 64-bit code, if the page of the last fetch has it decoded and nothing stands against it.
+    #[inline(always)]
+    fn fetch_quickly(&self, c: usize) -> Option<OpRef> {
+        let cpu = &self.cpus[c];
+        let known = &cpu.fetch;
+        let hit = cpu.code_bits == CODE_64
+            && known.linear_page == cpu.rip >> 12
+            && known.generation == cpu.tlb.generation
+            && !cpu.stores_near_code;
+        if hit { self.memory.code.find(known.code, CODE_64, (cpu.rip & 0xfff) as usize) } else { None }
+    }
+
+    /// The instruction at RIP.
+    #[inline(never)]
     fn fetch(&mut self, c: usize) -> Exec<OpRef> {
         let cpu = &self.cpus[c];
         let bits = cpu.code_bits;
-        let linear = if bits == 64 { cpu.rip } else { self.linear_fetch(c)? };
+        let linear = if bits == CODE_64 { cpu.rip } else { self.linear_fetch(c)? };
         let known = &cpu.fetch;
         if known.linear_page == linear >> 12
             && known.generation == cpu.tlb.generation
@@ -162,7 +187,6 @@ impl Machine {
         self.fetch_slowly(c, linear, bits)
     }
 
-    #[inline(never)]
     fn fetch_slowly(&mut self, c: usize, linear: u64, bits: u8) -> Exec<OpRef> {
         let offset = (linear & 0xfff) as usize;
         let (frame, code, page) = self.fetch_page(c, linear)?;
@@ -280,8 +304,9 @@ impl Machine {
 
     /// Whether a step of `cpu` would do something other than wait.
     #[must_use]
+    #[inline]
     pub fn can_step(&self, cpu: usize) -> bool {
-        if self.stop.is_some() || self.reset.is_some() {
+        if self.over {
             return false;
         }
         let Some(target) = self.cpus.get(cpu) else { return false };
@@ -289,7 +314,7 @@ impl Machine {
             Activity::Running => true,
             _ if target.smm.inside => true,
             Activity::ResetVector => false,
-            _ => self.boundary_pending(cpu),
+            _ => !target.is_undisturbed() && self.boundary_pending(cpu),
         }
     }
 }

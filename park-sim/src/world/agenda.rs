@@ -5,12 +5,12 @@ use crate::machine::{Event, EventKind, Evict};
 
 impl World {
     /// What the architecture allows at any time: translations vanish, and MWAIT ends for no reason.
+    #[inline]
     pub(super) fn disturb(&mut self, cpu: usize) {
-        let rates = self.scheduler.rates;
-        if self.scheduler.rng.one_in(rates.evict) {
+        if self.scheduler.rng.one_in(self.scheduler.rates.evict) {
             self.machine.evict_tlb(cpu, Evict::All);
         }
-        if self.scheduler.rng.one_in(rates.false_wake) {
+        if self.scheduler.rng.one_in(self.scheduler.rates.false_wake) {
             self.machine.inject(Event::all(EventKind::FalseWake));
         }
     }

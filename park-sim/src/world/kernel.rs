@@ -4,10 +4,9 @@
 //! owner text, which every kernel carries.
 
 use super::WorldError;
+use super::kernel_code::{KernelCode, assemble, witness};
 use crate::machine::{LongMode, Machine, PhysRange, TableRegister, Tag};
 use crate::platform::Loader;
-use iced_x86::code_asm::{CodeAssembler, ax, eax, ecx, edx, gpr64::*, qword_ptr};
-use iced_x86::{BlockEncoderOptions, IcedError};
 use park_core::PhysAddr;
 use park_core::lot::{Lot, PAGE_SIZE, PagingLevels, header};
 use park_x86::code::{owner_labels, owner_text};
@@ -21,7 +20,7 @@ pub const KERNEL_CS: u16 = 0x10;
 /// Selector of the kernel's data segment.
 pub(super) const KERNEL_SS: u16 = 0x18;
 /// Selector of the first CPU's TSS; each takes 16 bytes.
-const FIRST_TSS: u16 = 0x40;
+pub(super) const FIRST_TSS: u16 = 0x40;
 /// The most CPUs that a simulated kernel has room for.
 pub const KERNEL_CPUS_MAX: usize = 64;
 
@@ -51,33 +50,6 @@ const STACK_STRIDE: u64 = 0x2000;
 const FOREIGN_STRIDE: u64 = 0x80;
 /// Pages for page tables: two roots, and the lot's mappings in the transit root.
 const TABLE_PAGES: u64 = 48;
-
-/// What a CPU's witness holds, as offsets in it.
-mod witness {
-    pub(super) const ENTRIES: u64 = 0;
-    pub(super) const ARGUMENT: u64 = 8;
-    pub(super) const NMI: u64 = 16;
-    pub(super) const MC: u64 = 24;
-    pub(super) const FAULTS: u64 = 32;
-}
-
-/// Linear addresses of the kernel's own code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KernelCode {
-    /// Waits with HLT for ever; handlers return to it.
-    pub idle: u64,
-    /// Where RIP stands while host-modelled code of the kernel runs.
-    pub host: u64,
-    /// Where a woken CPU lands with RDI = argument: counts the entry, then idles.
-    pub landed: u64,
-    /// First instruction of the NMI handler, after its entry is counted.
-    pub nmi_body: u64,
-    /// First instruction of the #MC handler that may park, with MCIP still set.
-    pub mc_body: u64,
-    nmi: u64,
-    mc: u64,
-    exception: u64,
-}
 
 /// What happened to a CPU under a kernel, as the kernel's own code counted it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -132,7 +104,7 @@ impl Kernel {
         for page in (phys..phys + KERNEL_LEN).step_by(PAGE_SIZE as usize) {
             machine.write_phys(page, &[0; PAGE_SIZE as usize]);
         }
-        let (bytes, code) = assemble(base)?;
+        let (bytes, code) = assemble(base, base + at::WITNESS)?;
         machine.write_phys(phys + at::TEXT, &bytes);
         machine.write_phys(phys + at::OWNER_TEXT, owner_text());
         let mut kernel = Self { range, base, tag, levels, root: 0, transit_root: None, code };
@@ -333,79 +305,4 @@ pub enum FrameKind {
     Arrival = 0,
     /// The departure frame.
     Departure = 1,
-}
-
-/// The kernel's code for this linear base, and where its parts are.
-fn assemble(base: u64) -> Result<(Vec<u8>, KernelCode), IcedError> {
-    let mut a = CodeAssembler::new(64)?;
-    let [mut idle, mut host, mut landed, mut nmi, mut nmi_body, mut mc, mut mc_body, mut exception] =
-        core::array::from_fn(|_| a.create_label());
-    let witnesses = base + at::WITNESS;
-
-    a.set_label(&mut idle)?;
-    a.hlt()?;
-    a.jmp(idle)?;
-
-    a.set_label(&mut host)?;
-    a.pause()?;
-    a.jmp(host)?;
-
-    // RDI = witness. The entry counts itself: a second entry shows.
-    a.set_label(&mut landed)?;
-    a.lock().inc(qword_ptr(rdi + witness::ENTRIES))?;
-    a.mov(qword_ptr(rdi + witness::ARGUMENT), rdi)?;
-    a.jmp(idle)?;
-
-    // Handlers find their witness by TR, and keep every register.
-    let find_witness = |a: &mut CodeAssembler| -> Result<(), IcedError> {
-        a.push(rax)?;
-        a.push(rcx)?;
-        a.push(rdx)?;
-        a.xor(eax, eax)?;
-        a.str(ax)?;
-        a.sub(eax, u32::from(FIRST_TSS))?;
-        a.shl(eax, 2)?; // 16 bytes of GDT per CPU, 64 of witness
-        a.mov(rcx, witnesses)?;
-        a.add(rcx, rax)
-    };
-    let give_back = |a: &mut CodeAssembler| -> Result<(), IcedError> {
-        a.pop(rdx)?;
-        a.pop(rcx)?;
-        a.pop(rax)
-    };
-    a.set_label(&mut nmi)?;
-    find_witness(&mut a)?;
-    a.lock().inc(qword_ptr(rcx + witness::NMI))?;
-    a.set_label(&mut nmi_body)?;
-    give_back(&mut a)?;
-    a.iretq()?;
-
-    a.set_label(&mut mc)?;
-    find_witness(&mut a)?;
-    a.lock().inc(qword_ptr(rcx + witness::MC))?;
-    a.set_label(&mut mc_body)?;
-    a.mov(ecx, park_x86::registers::msr::MCG_STATUS)?;
-    a.xor(eax, eax)?;
-    a.xor(edx, edx)?;
-    a.wrmsr()?;
-    give_back(&mut a)?;
-    a.iretq()?;
-
-    a.set_label(&mut exception)?;
-    find_witness(&mut a)?;
-    a.lock().inc(qword_ptr(rcx + witness::FAULTS))?;
-    a.jmp(idle)?;
-
-    let assembled = a.assemble_options(base, BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS)?;
-    let code = KernelCode {
-        idle: assembled.label_ip(&idle)?,
-        host: assembled.label_ip(&host)?,
-        landed: assembled.label_ip(&landed)?,
-        nmi_body: assembled.label_ip(&nmi_body)?,
-        mc_body: assembled.label_ip(&mc_body)?,
-        nmi: assembled.label_ip(&nmi)?,
-        mc: assembled.label_ip(&mc)?,
-        exception: assembled.label_ip(&exception)?,
-    };
-    Ok((assembled.inner.code_buffer, code))
 }

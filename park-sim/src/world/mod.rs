@@ -9,23 +9,27 @@ mod foreign;
 mod hand_on;
 mod idle;
 mod kernel;
+mod kernel_code;
 mod next;
 mod parking;
 mod record;
+mod turn;
 
 pub use error::WorldError;
 pub use idle::IdleLoop;
-pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, KernelCode, STARTUP_PAGE, Witness};
+pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, STARTUP_PAGE, Witness};
+pub use kernel_code::KernelCode;
 pub use next::OldMemory;
 pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
 
-use crate::machine::{Event, Machine, MachineConfig, Outcome, PhysRange, Scheduler, Tag};
+use crate::machine::{Event, Machine, MachineConfig, PhysRange, Scheduler, Tag};
 use crate::platform::{Loader, OnCpu};
 use crate::recording::Place;
-use park_core::lot::{Layout, Lot, PagingLevels, Stage, bay};
+use park_core::lot::{Layout, Lot, PagingLevels};
 use park_core::op::{Lease, Operation, Reply, Step};
 use park_core::{Clock, IpiSender, LotMemory, PhysAddr};
 use park_x86::builder::{LotParameters, build};
+use park_x86::features::Features;
 use std::collections::BTreeMap;
 
 /// Tag of memory that belongs to nobody.
@@ -100,10 +104,14 @@ pub struct World {
     levels: PagingLevels,
     kernels_so_far: u64,
     whereabouts: Vec<Whereabouts>,
+    /// Writes to memory when each CPU's stage was last looked at.
+    followed: Vec<u64>,
     sanitisers: Vec<Option<parking::InProgress>>,
     /// The tag of the kernel whose entry each CPU was last given.
     entry_tags: Vec<Tag>,
     host_accesses: u64,
+    /// What the CPUs' kernels read from CPUID, once: it does not change while they run.
+    features: Features,
     /// Events that are due when the machine has taken so many steps.
     agenda: BTreeMap<u64, Vec<Event>>,
 }
@@ -119,6 +127,10 @@ impl World {
             return Err(WorldError::TooManyCpus { cpus });
         }
         config.ram = vec![PhysRange::new(0, RAM_LEN)];
+        let features = Features::read(|leaf, subleaf| {
+            let regs = config.cpuid.get(leaf, subleaf);
+            [regs.eax, regs.ebx, regs.ecx, regs.edx]
+        });
         let mut machine = Machine::new(&config)?;
         let kernel = Self::load_kernel(&mut machine, 0, levels, cpus)?;
         let mut world = Self {
@@ -129,9 +141,11 @@ impl World {
             levels,
             kernels_so_far: 1,
             whereabouts: vec![Whereabouts::default(); cpus],
+            followed: vec![0; cpus],
             sanitisers: vec![None; cpus],
             entry_tags: vec![TAG_NOBODY; cpus],
             host_accesses: 0,
+            features,
             agenda: BTreeMap::new(),
         };
         for cpu in 0..cpus {
@@ -244,111 +258,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Lets the CPUs other than `cpu` take up to `steps` steps; returns how many were taken.
-    ///
-    /// # Errors
-    /// [`WorldError::Unsupported`] if the machine met something that it does not model.
-    pub fn let_others_run(&mut self, cpu: usize, steps: u64) -> Result<u64, WorldError> {
-        for taken in 0..steps {
-            // Its stores drain whatever it waits for.
-            if self.machine.cpu(cpu).stores_waiting() && self.scheduler.rng.one_in(self.scheduler.rates.drain) {
-                self.machine.drain_one(cpu);
-            }
-            let Some(other) = self.pick(Some(cpu)) else {
-                if self.machine.drain_one(cpu) {
-                    continue;
-                }
-                return Ok(taken);
-            };
-            self.step(other)?;
-        }
-        Ok(steps)
-    }
-
-    /// Lets all CPUs run for up to `steps` steps; returns how many were taken.
-    ///
-    /// # Errors
-    /// As [`World::let_others_run`].
-    pub fn run(&mut self, steps: u64) -> Result<u64, WorldError> {
-        for taken in 0..steps {
-            let Some(cpu) = self.pick(None) else {
-                if self.pass_time(self.machine.tsc() + steps - taken) {
-                    continue;
-                }
-                return Ok(taken);
-            };
-            self.step(cpu)?;
-        }
-        Ok(steps)
-    }
-
-    fn pick(&mut self, except: Option<usize>) -> Option<usize> {
-        self.throw_due();
-        let cpus = self.machine.cpu_count();
-        let mut cpu = self.scheduler.rng.below(cpus as u64) as usize;
-        for _ in 0..cpus {
-            let ready = if Some(cpu) == except { self.is_disturbed(cpu) } else { self.can_step(cpu) };
-            if ready {
-                return Some(cpu);
-            }
-            cpu = if cpu + 1 == cpus { 0 } else { cpu + 1 };
-        }
-        None
-    }
-
-    /// Whether an event keeps a CPU from the host-modelled code that it executes in its kernel.
-    fn is_disturbed(&self, cpu: usize) -> bool {
-        let state = self.machine.cpu(cpu);
-        let code = &self.kernel.code;
-        let at_home = state.rip >= code.idle && state.rip < code.landed && !state.in_smm();
-        if at_home { self.machine.event_pending(cpu) } else { self.machine.can_step(cpu) }
-    }
-
-    fn can_step(&self, cpu: usize) -> bool {
-        self.sanitisers[cpu].is_some() || self.machine.can_step(cpu) || self.machine.cpu(cpu).stores_waiting()
-    }
-
-    /// One step of one CPU: an access of its sanitising code, a drained store, or one of its machine.
-    ///
-    /// # Errors
-    /// [`WorldError::Unsupported`] if the machine met something that it does not model.
-    pub fn step(&mut self, cpu: usize) -> Result<(), WorldError> {
-        self.disturb(cpu);
-        if self.sanitises(cpu) {
-            self.step_sanitiser(cpu)?;
-        } else if self.machine.cpu(cpu).stores_waiting()
-            && (!self.machine.can_step(cpu) || self.scheduler.rng.one_in(self.scheduler.rates.drain_own))
-        {
-            self.machine.drain_one(cpu);
-        } else if self.machine.step(cpu) == Outcome::Stopped {
-            return Err(WorldError::stopped(&self.machine));
-        }
-        self.follow(cpu);
-        Ok(())
-    }
-
-    /// Keeps what a CPU may touch in step with the stage that its bay shows.
-    fn follow(&mut self, cpu: usize) {
-        let Some(lot) = self.lot.as_ref().map(|lot| lot.range.start) else { return };
-        match self.whereabouts[cpu] {
-            Whereabouts::Arriving(offset) => {
-                let stage = self.machine.read_phys_u64(lot + offset + bay::STAGE);
-                if stage == Stage::Waiting as u64 {
-                    self.whereabouts[cpu] = Whereabouts::Parked(offset);
-                    self.machine.set_allowed(cpu, allow(&[TAG_LOT]));
-                }
-            }
-            Whereabouts::Parked(offset) => {
-                let stage = self.machine.read_phys_u64(lot + offset + bay::STAGE);
-                if stage == Stage::Leaving as u64 {
-                    self.whereabouts[cpu] = Whereabouts::Kernel;
-                    self.machine.set_allowed(cpu, allow(&[self.entry_tags[cpu], TAG_LOT]));
-                }
-            }
-            Whereabouts::Kernel | Whereabouts::Foreign => {}
-        }
     }
 }
 

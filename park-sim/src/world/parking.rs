@@ -6,7 +6,7 @@ use crate::platform::OnCpu;
 use crate::recording::Place;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
 use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
-use park_core::{ApicId, Clock, Cpu, Entry, Mechanism, PhysAddr, Ticks};
+use park_core::{ApicId, Clock, Entry, Mechanism, PhysAddr, Ticks};
 use park_x86::features::Features;
 use park_x86::frame::{Arrival, Departure, FRAME_LEN, SELECTOR_MAX};
 use park_x86::sanitise::{Context, Paravirtual, Progress, Step, StepRun};
@@ -78,10 +78,9 @@ pub struct Sanitiser {
 }
 
 impl Sanitiser {
-    /// `steps`, for the CPU that `cpu` is.
+    /// `steps`, for a CPU with `features`.
     #[must_use]
-    pub fn new(cpu: &mut OnCpu<'_>, steps: Vec<SanitiseStep>) -> Self {
-        let features = Features::read(|leaf, subleaf| cpu.cpuid(leaf, subleaf));
+    pub const fn new(features: Features, steps: Vec<SanitiseStep>) -> Self {
         let context =
             Context { features, cs_selector_max: SELECTOR_MAX, encryption_mask: 0, paravirtual: Paravirtual::TornDown };
         Self { steps, next: 0, run: None, context }
@@ -161,7 +160,8 @@ impl World {
     /// [`WorldError::NoSuchCpu`], [`WorldError::NoLot`].
     pub fn begin_arrival(&mut self, cpu: usize, bay: Bay, steps: Vec<SanitiseStep>) -> Result<(), WorldError> {
         self.apic_id(cpu)?;
-        let sanitiser = Sanitiser::new(&mut self.on(cpu)?, steps);
+        self.lot()?;
+        let sanitiser = Sanitiser::new(self.features, steps);
         let host = self.kernel.code.host;
         let state = self.machine.cpu_mut(cpu);
         if state.activity != Activity::Running {
@@ -173,6 +173,7 @@ impl World {
         let phys = self.lot()?.range.start + bay.offset();
         self.record_place(cpu, Place::Bay(phys));
         self.whereabouts[cpu] = Whereabouts::Arriving(bay.offset());
+        self.followed[cpu] = super::turn::NOT_FOLLOWED;
         let tags = allow(&[self.kernel.tag, TAG_LOT]);
         self.machine.set_allowed(cpu, tags);
         Ok(())
@@ -208,9 +209,10 @@ impl World {
     }
 
     /// Whether a CPU's next step belongs to its sanitising and not to a handler of its kernel.
+    #[inline]
     pub(super) fn sanitises(&self, cpu: usize) -> bool {
-        let state = self.machine.cpu(cpu);
         self.sanitisers[cpu].as_ref().is_some_and(|task| {
+            let state = self.machine.cpu(cpu);
             task.rip == state.rip && state.activity == Activity::Running && !self.machine.event_pending(cpu)
         })
     }

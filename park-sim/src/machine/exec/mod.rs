@@ -69,8 +69,16 @@ impl Machine {
     }
 
     /// The value of an operand, zero-extended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&mut self, c: usize, op: &Op, operand: Opnd, size: u8) -> Exec<u64> {
+        match operand {
+            Opnd::Reg(n) => Ok(self.cpus[c].gpr[usize::from(n & 15)] & mask(size)),
+            Opnd::Imm => Ok(op.imm & mask(size)),
+            other => self.get_elsewhere(c, op, other, size),
+        }
+    }
+
+    fn get_elsewhere(&mut self, c: usize, op: &Op, operand: Opnd, size: u8) -> Exec<u64> {
         match operand {
             Opnd::Reg(n) => Ok(self.cpus[c].gpr[usize::from(n & 15)] & mask(size)),
             Opnd::High(n) => Ok((self.cpus[c].gpr[usize::from(n & 15)] >> 8) & 0xff),
@@ -185,7 +193,7 @@ impl Machine {
 
     /// Executes `op`; RIP moves to `next_rip` on success. What a step reports other than "executed" goes to `self.outcome`: a wide return value
     /// costs as much as the instruction.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn execute(&mut self, c: usize, op: &Op) -> Exec<()> {
         let size = op.size;
         match op.kind {

@@ -32,6 +32,11 @@ impl Machine {
     pub(crate) fn push(&mut self, c: usize, size: u8, value: u64, kind: AccessKind) -> Exec<()> {
         let width = self.stack_width(c);
         let rsp = self.cpus[c].reg(Gpr::Rsp).wrapping_sub(u64::from(size));
+        // A shortcut exists for checked pages only.
+        if width == 8 && self.cpus[c].code_bits == 64 && self.quick_write(c, rsp, size, value & mask(size)) {
+            self.cpus[c].set_reg(Gpr::Rsp, rsp);
+            return Ok(());
+        }
         let linear = self.stack_linear(c, rsp & mask(width), size)?;
         self.write_linear(c, linear, size, value & mask(size), kind)?;
         self.set_gpr(c, Gpr::Rsp as u8, width, rsp);
@@ -43,6 +48,12 @@ impl Machine {
     pub(crate) fn peek(&mut self, c: usize, offset: u64, size: u8, kind: AccessKind) -> Exec<u64> {
         let width = self.stack_width(c);
         let rsp = self.cpus[c].reg(Gpr::Rsp).wrapping_add(offset);
+        if width == 8
+            && self.cpus[c].code_bits == 64
+            && let Some(value) = self.quick_read(c, rsp, size)
+        {
+            return Ok(value);
+        }
         let linear = self.stack_linear(c, rsp & mask(width), size)?;
         self.read_linear(c, linear, size, kind)
     }
