@@ -13,6 +13,7 @@ mod kernel_code;
 mod next;
 mod parking;
 mod record;
+mod sanitising;
 mod turn;
 
 pub use error::WorldError;
@@ -20,7 +21,8 @@ pub use idle::IdleLoop;
 pub use kernel::{FrameKind, KERNEL_CPUS_MAX, KERNEL_CS, KERNEL_LEN, Kernel, STARTUP_PAGE, Witness};
 pub use kernel_code::KernelCode;
 pub use next::OldMemory;
-pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest, SanitiseStep, Sanitiser};
+pub use parking::{HandlerKind, KICK_TICKS, PATIENCE_TICKS, ParkRequest};
+pub use sanitising::{SanitiseStep, Sanitiser};
 
 use crate::machine::{Event, Machine, MachineConfig, PhysRange, Scheduler, Tag};
 use crate::platform::{Loader, OnCpu};
@@ -106,7 +108,7 @@ pub struct World {
     whereabouts: Vec<Whereabouts>,
     /// Writes to memory when each CPU's stage was last looked at.
     followed: Vec<u64>,
-    sanitisers: Vec<Option<parking::InProgress>>,
+    sanitisers: Vec<Option<sanitising::InProgress>>,
     /// The tag of the kernel whose entry each CPU was last given.
     entry_tags: Vec<Tag>,
     host_accesses: u64,

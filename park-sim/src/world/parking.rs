@@ -1,23 +1,19 @@
 //! Parking and waking in a world: the target's sanitising, its arrival, its departure.
 
+use super::sanitising::{InProgress, SanitiseStep, Sanitiser};
 use super::{FrameKind, KERNEL_CPUS_MAX, Kernel, TAG_LOT, Whereabouts, World, WorldError, allow};
 use crate::machine::{Activity, Event, EventKind, Gpr, HostReg, Special};
-use crate::platform::OnCpu;
 use crate::recording::Place;
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
 use park_core::op::{AwaitArrival, Bay, Left, Reservation, Reserve, Timing, Wake};
 use park_core::{ApicId, Clock, Entry, Mechanism, PhysAddr, Ticks};
 use park_x86::features::Features;
-use park_x86::frame::{Arrival, Departure, FRAME_LEN, SELECTOR_MAX};
-use park_x86::sanitise::{Context, Paravirtual, Progress, Step, StepRun};
+use park_x86::frame::{Arrival, Departure, FRAME_LEN};
 
 /// How long an operation of a world may take, in ticks: far more than any schedule stretches it.
 pub const PATIENCE_TICKS: Ticks = 2_000_000;
 /// Time between two kicks, in ticks.
 pub const KICK_TICKS: Ticks = 2_000;
-
-/// One step of a CPU's sanitising.
-pub type SanitiseStep = &'static Step;
 
 /// A handler of a simulated kernel out of which a CPU can park.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,48 +62,6 @@ impl ParkRequest {
     ) -> Self {
         Self { cpu, mechanism, flags, mwait_hint, steps: steps.into_iter().collect() }
     }
-}
-
-/// Steps that a CPU has still to take, one register access at a time.
-#[derive(Clone, Debug)]
-pub struct Sanitiser {
-    steps: Vec<SanitiseStep>,
-    next: usize,
-    run: Option<StepRun<'static>>,
-    context: Context,
-}
-
-impl Sanitiser {
-    /// `steps`, for a CPU with `features`.
-    #[must_use]
-    pub const fn new(features: Features, steps: Vec<SanitiseStep>) -> Self {
-        let context =
-            Context { features, cs_selector_max: SELECTOR_MAX, encryption_mask: 0, paravirtual: Paravirtual::TornDown };
-        Self { steps, next: 0, run: None, context }
-    }
-
-    /// Makes at most one register access; true when all steps are done.
-    ///
-    /// # Errors
-    /// [`SanitiseError`](park_x86::sanitise::SanitiseError) of the step.
-    pub fn advance(&mut self, cpu: &mut OnCpu<'_>) -> Result<bool, park_x86::sanitise::SanitiseError> {
-        let Some(step) = self.steps.get(self.next) else { return Ok(true) };
-        let run = self.run.get_or_insert_with(|| StepRun::new(step));
-        if run.advance(cpu, &self.context)? != Progress::Accessed {
-            self.run = None;
-            self.next += 1;
-        }
-        Ok(self.next == self.steps.len())
-    }
-}
-
-/// A CPU between its kernel's decision to park and the jump into the owner text.
-#[derive(Clone, Debug)]
-pub(super) struct InProgress {
-    sanitiser: Sanitiser,
-    bay: Bay,
-    /// Where its RIP stands still while host-modelled code runs; elsewhere, a handler of the kernel is running.
-    rip: u64,
 }
 
 impl World {
@@ -208,37 +162,8 @@ impl World {
         self.drive(boss, AwaitArrival::new(bay, deadline)).map(|_| ())
     }
 
-    /// Whether a CPU's next step belongs to its sanitising and not to a handler of its kernel.
-    #[inline]
-    pub(super) fn sanitises(&self, cpu: usize) -> bool {
-        self.sanitisers[cpu].as_ref().is_some_and(|task| {
-            let state = self.machine.cpu(cpu);
-            task.rip == state.rip && state.activity == Activity::Running && !self.machine.event_pending(cpu)
-        })
-    }
-
-    /// One register access of a CPU's sanitising; after the last, the CPU stands before the owner text's first instruction.
-    pub(super) fn step_sanitiser(&mut self, cpu: usize) -> Result<(), WorldError> {
-        let lot = self.lot.as_ref().ok_or(WorldError::NoLot)?.range;
-        let Some(task) = &mut self.sanitisers[cpu] else { return Ok(()) };
-        self.host_accesses += 1;
-        // In place: a task is some hundred bytes, and this is every second step of a CPU that goes.
-        match task.sanitiser.advance(&mut OnCpu { machine: &mut self.machine, cpu, lot }) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let (bay, features) = (task.bay, task.sanitiser.context.features);
-                self.sanitisers[cpu] = None;
-                self.machine.recorded(|recorder, _| recorder.sanitised());
-                self.write_arrival(cpu, bay, &features)
-            }
-            Err(error) => {
-                self.sanitisers[cpu] = None;
-                Err(WorldError::Sanitise { cpu, error })
-            }
-        }
-    }
-
-    fn write_arrival(&mut self, cpu: usize, bay: Bay, features: &Features) -> Result<(), WorldError> {
+    /// The frame of a CPU that is sanitised, and its first instruction in the owner text.
+    pub(super) fn write_arrival(&mut self, cpu: usize, bay: Bay, features: &Features) -> Result<(), WorldError> {
         let lot = self.lot()?.lot;
         let transit = PhysAddr(self.kernel.transit_root.ok_or(WorldError::NoLot)?);
         let arrival = Arrival::for_cpu(&mut self.on(cpu)?, features, &lot, bay.index(), transit)?;
