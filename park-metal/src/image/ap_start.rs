@@ -43,7 +43,11 @@ pub(crate) fn entry(stack_top: u64, argument: u64) -> Entry {
 ///
 /// # Safety
 /// The region is a page of usable memory that nobody else uses; no CPU is in it.
-pub(crate) unsafe fn write_page(trampoline: Region, entry: Entry, bay_stage: Option<PhysAddr>) -> Result<u8, Failure> {
+pub(crate) unsafe fn write_page(
+    trampoline: Region,
+    entry: Entry,
+    bay_stage: Option<PhysAddr>,
+) -> Result<u8, park_core::Error> {
     let page: *mut [u8; PAGE_LEN] = core::ptr::with_exposed_provenance_mut(trampoline.start.0 as usize);
     let (cr4, efer) = (Cr4::PAE | Cr4::MCE, Efer::LME | Efer::NXE);
     let contents = StartupPage { page: trampoline.start, entry, cr4, efer, bay_stage };

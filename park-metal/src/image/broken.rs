@@ -92,7 +92,7 @@ pub(crate) fn run(world: &World, fleet: &mut Fleet, owner: &Owner, breakage: Bre
     // SAFETY: every other CPU is in its job loop.
     unsafe { owner.set() };
     let swept = matches!(breakage, Breakage::NoWindow | Breakage::WideWindow);
-    fleet.plan(world, if swept { Choice::Only(Mechanism::Hlt) } else { world.options.choice })?;
+    fleet.plan(world, if swept { Choice::Only(Mechanism::Hlt) } else { world.options.choice }, 0)?;
     fleet.carry(world, owner, Goal::Park);
     serial::emit("overwriting", &[]);
     // SAFETY: all have acknowledged, truly or not.

@@ -9,12 +9,12 @@ use cpu_park::policy::{
     Assessment, CpuView, Placement, PlanError, Policy, Requirements, Situation, Which, plan, plan_by,
 };
 use park_core::lot::{ApicMode, PagingLevels, WaitFlags};
-use park_core::op::{Bay, Processor};
+use park_core::op::{Bay, Confirmed, Processor};
 use park_core::{ApicId, Entry, Error, ErrorKind, Mechanism};
 
 use crate::choices::Choice;
 use crate::image::failure::Failure;
-use crate::image::parking::{Parked, departure, detect_here};
+use crate::image::parking::{Parked, departure, detect_here, startup};
 use crate::image::percpu::{self, PerCpu};
 use crate::image::serial;
 use crate::image::world::World;
@@ -35,6 +35,8 @@ pub(crate) struct Fleet {
     placements: [Placement; MAX_CPUS],
     tasks: [Task; MAX_CPUS],
     len: usize,
+    /// What was found in a lot that was taken over, by the CPUs' numbers.
+    found: [Option<Confirmed>; MAX_CPUS],
     lanes: [Lane; LANES],
 }
 
@@ -56,6 +58,7 @@ static FLEET: FleetCell = FleetCell(UnsafeCell::new(Fleet {
     placements: [Placement::EMPTY; MAX_CPUS],
     tasks: [Task::new(&Placement::EMPTY, NO_TERMS); MAX_CPUS],
     len: 0,
+    found: [None; MAX_CPUS],
     lanes: [Lane::EMPTY; LANES],
 }));
 
@@ -71,8 +74,8 @@ impl Fleet {
         Ok(unsafe { &mut *FLEET.0.get() })
     }
 
-    /// Plans to park every other CPU that is at home.
-    pub(crate) fn plan(&mut self, world: &World, choice: Choice) -> Result<(), Failure> {
+    /// Plans to park every other CPU that is at home. Mechanisms in turn begin with another one for each `turn`.
+    pub(crate) fn plan(&mut self, world: &World, choice: Choice, turn: u32) -> Result<(), Failure> {
         let detected = detect_here();
         let kind = detected.kind(LATENCY_US);
         let mut views = [CpuView::new(&kind); MAX_CPUS];
@@ -86,10 +89,10 @@ impl Fleet {
         let views = views.get(..count).unwrap_or_default();
         let planned = match choice {
             Choice::Policy => plan(views, &Which::Applications, &Situation::Kexec.requirements(), &mut self.placements),
-            Choice::Turn => plan_by(views, &Chosen(None), &mut self.placements),
+            Choice::Turn => plan_by(views, &Chosen { only: None, turn }, &mut self.placements),
             Choice::Only(mechanism) => {
                 detected.orders(mechanism, LATENCY_US)?;
-                plan_by(views, &Chosen(Some(mechanism)), &mut self.placements)
+                plan_by(views, &Chosen { only: Some(mechanism), turn }, &mut self.placements)
             }
         };
         self.len = planned.map_err(no_plan)?.placements.len();
@@ -102,21 +105,38 @@ impl Fleet {
         Ok(())
     }
 
-    /// Takes CPUs of a lot that was taken over for the fleet.
-    pub(crate) fn adopt(&mut self, found: impl Iterator<Item = Parked>) -> Result<(), Failure> {
-        let detected = detect_here();
-        self.len = 0;
-        for ((task, placement), parked) in self.tasks.iter_mut().zip(&mut self.placements).zip(found) {
-            *placement = Placement { apic_id: parked.cpu.apic_id, mechanism: parked.mechanism, ..Placement::EMPTY };
-            *task = Task::parked(placement, terms(&detected, parked.mechanism)?, parked.bay);
-            self.len += 1;
+    /// Notes what was found of a CPU in a lot that was taken over.
+    pub(crate) fn found(&mut self, confirmed: Confirmed) {
+        let cpu = percpu::with_apic_id(confirmed.apic_id);
+        if let Some(slot) = cpu.and_then(|cpu| self.found.get_mut(cpu.index as usize)) {
+            *slot = Some(confirmed);
         }
+    }
+
+    /// Goes on with those parked CPUs that `judge` lets pass, as it says, given what was [`found`](Self::found) of each.
+    pub(crate) fn adopt(
+        &mut self,
+        mut judge: impl FnMut(Parked, Option<Confirmed>) -> Result<Option<Parked>, Failure>,
+    ) -> Result<(), Failure> {
+        let detected = detect_here();
+        let mut kept = 0;
+        for index in 0..self.len {
+            let Some(parked) = self.tasks.get(index).and_then(parked) else { continue };
+            let found = self.found.get_mut(parked.cpu.index as usize).and_then(Option::take);
+            let Some(parked) = judge(parked, found)? else { continue };
+            if let (Some(task), Some(placement)) = (self.tasks.get_mut(kept), self.placements.get_mut(kept)) {
+                *placement = Placement { apic_id: parked.cpu.apic_id, mechanism: parked.mechanism, ..Placement::EMPTY };
+                *task = Task::parked(placement, terms(&detected, parked.mechanism)?, parked.bay);
+                kept += 1;
+            }
+        }
+        self.len = kept;
         Ok(())
     }
 
     /// Pursues a goal for all CPUs that it concerns. Returns when all of them are settled.
     pub(crate) fn carry(&mut self, world: &World, owner: &Owner, goal: Goal) {
-        let mut entries = Departures { owner };
+        let mut entries = Departures { world, owner };
         let tasks = self.tasks.get_mut(..self.len).unwrap_or_default();
         let mut carry = Carry::new(goal, tasks, &mut self.lanes, &owner.lease, pace(world)).with_entries(&mut entries);
         owner.platform.carry(&mut carry);
@@ -129,9 +149,7 @@ impl Fleet {
 
     /// The CPUs that are in their bays.
     pub(crate) fn parked(&self) -> impl Iterator<Item = Parked> {
-        self.tasks().iter().filter(|task| task.outcome().is_in_bay()).filter_map(|task| {
-            Some(Parked { cpu: percpu::with_apic_id(task.apic_id())?, mechanism: task.mechanism(), bay: task.bay()? })
-        })
+        self.tasks().iter().filter_map(parked)
     }
 
     /// Reports every CPU that is not where it should be, and returns how many there are.
@@ -142,6 +160,12 @@ impl Fleet {
             count + 1
         })
     }
+}
+
+/// The CPU of a task, if it is in its bay.
+fn parked(task: &Task) -> Option<Parked> {
+    let cpu = percpu::with_apic_id(task.apic_id())?;
+    task.outcome().is_in_bay().then_some(Parked { cpu, mechanism: task.mechanism(), bay: task.bay()? })
 }
 
 /// Reports a CPU and where it is.
@@ -159,7 +183,8 @@ pub(crate) fn report(task: &Task) {
 
 /// What the bay of a CPU of this machine must hold.
 fn terms(detected: &Detected, mechanism: Mechanism) -> Result<Terms, Failure> {
-    let orders = detected.orders(mechanism, LATENCY_US)?;
+    // A CPU that an INIT took waits for SIPI wherever it is, and parked by Hlt.
+    let orders = detected.orders(mechanism, LATENCY_US).or_else(|_| detected.orders(Mechanism::Hlt, LATENCY_US))?;
     let apic_mode = local_apic()?.mode();
     Ok(Terms { flags: orders.wait_flags, mwait_hint: orders.mwait_hint, apic_mode, ..NO_TERMS })
 }
@@ -183,7 +208,10 @@ fn no_plan(error: PlanError<'_>) -> Failure {
 }
 
 /// One mechanism for all CPUs, or all mechanisms that fit in turn.
-struct Chosen(Option<Mechanism>);
+struct Chosen {
+    only: Option<Mechanism>,
+    turn: u32,
+}
 
 impl Policy for Chosen {
     fn parks(&self, _index: usize, cpu: &CpuView<'_>) -> bool {
@@ -191,27 +219,35 @@ impl Policy for Chosen {
     }
 
     fn requirements(&self, _cpu: &CpuView<'_>) -> Requirements {
-        self.0.map_or(Requirements::NONE, |mechanism| Requirements::NONE.allow(mechanism))
+        self.only.map_or(Requirements::NONE, |mechanism| Requirements::NONE.allow(mechanism))
     }
 
     fn choose(&self, cpu: &CpuView<'_>, assessments: &[Assessment; Mechanism::ALL.len()]) -> Option<Mechanism> {
         let fitting = || assessments.iter().filter(|assessment| assessment.fits()).map(|fitting| fitting.mechanism);
-        match self.0 {
+        match self.only {
             Some(mechanism) => fitting().find(|&other| other == mechanism),
-            None => fitting().cycle().nth((cpu.core as usize).saturating_sub(1) % fitting().count().max(1)),
+            None => fitting().cycle().nth((cpu.core + self.turn) as usize % fitting().count().max(1)),
         }
     }
 }
 
 /// Where woken CPUs enter.
 struct Departures<'o> {
+    world: &'o World,
     owner: &'o Owner,
+}
+
+fn cpu_of(apic_id: ApicId) -> Result<&'static PerCpu, Error> {
+    percpu::with_apic_id(apic_id)
+        .ok_or(Error::new(ErrorKind::InvalidCpu, "the image has no such CPU").found(apic_id.0.into()))
 }
 
 impl Entries for Departures<'_> {
     fn entry(&mut self, apic_id: ApicId, bay: Bay) -> Result<Entry, Error> {
-        let cpu: &'static PerCpu = percpu::with_apic_id(apic_id)
-            .ok_or(Error::new(ErrorKind::InvalidCpu, "the image has no such CPU").found(apic_id.0.into()))?;
-        departure(self.owner, cpu, bay)
+        departure(self.owner, cpu_of(apic_id)?, bay)
+    }
+
+    fn startup(&mut self, apic_id: ApicId, bay: Bay, _entry: &Entry) -> Result<u8, Error> {
+        startup(self.world, self.owner, cpu_of(apic_id)?, bay).map(|(_, vector)| vector)
     }
 }

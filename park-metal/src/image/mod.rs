@@ -6,6 +6,7 @@ mod boot;
 pub(crate) mod broken;
 mod conformance;
 mod counters;
+mod events;
 mod exit;
 pub(crate) mod failure;
 mod fleet;

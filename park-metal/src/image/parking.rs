@@ -135,14 +135,7 @@ pub(crate) const FETCHED: u64 = 1 << 32;
 
 /// Fetches a CPU out of wait-for-SIPI, through the start-up page, into [`woken`].
 pub(crate) fn fetch(world: &World, owner: &Owner, parked: &Parked) -> Result<(), Failure> {
-    parked.cpu.phys_offset.store(0, Ordering::Release);
-    let area = Area::of(parked.cpu);
-    // SAFETY: the CPU waits for SIPI.
-    unsafe { area.write_tables() };
-    let stage = PhysAddr(owner.lease.bay_phys(parked.bay)?.0 + bay::STAGE);
-    let entry = ap_start::entry(area.stack_top(), FETCHED | u64::from(parked.bay.index()));
-    // SAFETY: the trampoline is a region of its own, and every CPU that was started has left it.
-    let vector = unsafe { ap_start::write_page(world.plan.trampoline, entry, Some(stage)) }?;
+    let (entry, vector) = startup(world, owner, parked.cpu, parked.bay)?;
     let ticks = |duration_us| world.clock.ticks_of_us(duration_us);
     let timing = SipiTiming {
         init_delay_ticks: ticks(INIT_US),
@@ -155,6 +148,25 @@ pub(crate) fn fetch(world: &World, owner: &Owner, parked: &Parked) -> Result<(),
     world.wait(|| parked.cpu.arrivals.load(Ordering::Acquire) > arrivals, "a fetched CPU in its job loop")?;
     serial::emit("woken", &[cpu_field(parked), mechanism_field(parked)]);
     Ok(())
+}
+
+/// Gives a CPU that waits for SIPI its tables and stack back, and fills the start-up page, which leads it to [`woken`]: the
+/// entry and the vector of the page.
+pub(crate) fn startup(
+    world: &World,
+    owner: &Owner,
+    cpu: &'static PerCpu,
+    bay: Bay,
+) -> Result<(Entry, u8), park_core::Error> {
+    cpu.phys_offset.store(0, Ordering::Release);
+    let area = Area::of(cpu);
+    // SAFETY: the CPU waits for SIPI.
+    unsafe { area.write_tables() };
+    let stage = PhysAddr(owner.lease.bay_phys(bay)?.0 + bay::STAGE);
+    let entry = ap_start::entry(area.stack_top(), FETCHED | u64::from(bay.index()));
+    // SAFETY: the trampoline is a region of its own, and every CPU that was started has left it.
+    let vector = unsafe { ap_start::write_page(world.plan.trampoline, entry, Some(stage)) }?;
+    Ok((entry, vector))
 }
 
 /// Wakes the CPU into [`woken`], and waits until it is in its job loop.

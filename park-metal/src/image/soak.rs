@@ -7,11 +7,12 @@ use cpu_park::policy::carry::{Goal, Outcome};
 use park_core::Clock;
 
 use crate::image::counters::{self, Counters};
+use crate::image::events::fire;
 use crate::image::failure::Failure;
 use crate::image::fleet::Fleet;
 use crate::image::lot;
 use crate::image::smp::expect;
-use crate::image::torture::{Tally, confirm_all, fire, take_over, wake_all};
+use crate::image::torture::{Tally, confirm_all, take_over, wake_all};
 use crate::image::world::World;
 use crate::image::{keep, serial};
 use crate::last_step::Step;
@@ -100,7 +101,7 @@ fn generation(
     // SAFETY: every other CPU is in its job loop, or lost.
     unsafe { owner.set() };
     keep::note(world, Step::Park, number, None);
-    fleet.plan(world, world.options.choice)?;
+    fleet.plan(world, world.options.choice, number)?;
     fleet.carry(world, &owner, Goal::Park);
     tally.lost += fleet.report_unless(Outcome::Parked);
     tally.parked += fleet.parked().count() as u64;

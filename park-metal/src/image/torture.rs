@@ -9,25 +9,23 @@ use core::sync::atomic::Ordering;
 use cpu_park::policy::carry::{Goal, Outcome};
 use park_core::lot::bay;
 use park_core::op::{Accept, ConfirmNext, DeadOwner, HandOver, Lease, Patience, Presence, Seize};
-use park_core::{Clock, IpiSender, LotMemory, Mechanism, PlatformError};
+use park_core::{Clock, LotMemory, Mechanism, PlatformError};
 
 use crate::image::area::map_alias;
+use crate::image::conformance::landing::Landing;
 use crate::image::failure::Failure;
 use crate::image::fleet::Fleet;
 use crate::image::lot::{self, timing};
 use crate::image::parking::{Parked, cpu_field, mechanism_field};
+use crate::image::smi::{SMRAM, SmiStub};
 use crate::image::smp::{self, expect};
 use crate::image::world::World;
-use crate::image::{broken, percpu, serial, sled};
-use crate::memory::MAX_CPUS;
+use crate::image::{broken, events, percpu, serial, sled};
 use crate::platform::Owner;
-use crate::platform::apic::local_apic;
 use crate::report::Value;
 
-/// NMIs to each CPU in each generation, one after the other.
-const NMIS: u64 = 3;
-/// Stores to each doorbell line in each generation.
-const STORES: u64 = 3;
+/// One CPU that waits by Hlt is taken by an INIT in every so many generations.
+const INIT_EVERY: u32 = 4;
 /// Slots of the PML4 at which kernels live in turn: the lower half but for the first, which all share.
 const ALIAS_SLOTS: u32 = 255;
 
@@ -59,7 +57,7 @@ impl Tally {
 
     /// Fails unless every CPU and every event is accounted for.
     pub(crate) fn judge(&self) -> Result<(), Failure> {
-        let whole = self.lost == 0 && self.faulted == 0 && self.declared == 0;
+        let whole = self.lost == 0 && self.faulted == 0;
         if whole && self.fired == self.witnessed && self.witnessed != 0 {
             Ok(())
         } else {
@@ -92,6 +90,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
         total.report("torture", 0);
         return total.judge();
     }
+    events::control(world)?;
     for number in 1..=world.options.generations {
         let mut tally = Tally::default();
         owner = generation(world, fleet, owner, number, &mut tally)?;
@@ -112,14 +111,21 @@ fn generation(
 ) -> Result<Owner, Failure> {
     // SAFETY: every other CPU is in its job loop, or lost.
     unsafe { owner.set() };
-    fleet.plan(world, world.options.choice)?;
+    fleet.plan(world, world.options.choice, number)?;
     fleet.carry(world, &owner, Goal::Park);
     tally.lost += fleet.report_unless(Outcome::Parked);
     tally.parked += fleet.parked().count() as u64;
     // SAFETY: all are parked.
-    tally.overwritten_bytes = unsafe { sled::overwrite(world, &[]) };
+    tally.overwritten_bytes = unsafe { sled::overwrite(world, &[SMRAM]) };
+    // SAFETY: the region is a page of `memory::plan`, and no CPU is in real mode.
+    unsafe { Landing::fill(world.plan.landing) };
     for parked in fleet.parked() {
-        fire(world, &owner, &parked, tally)?;
+        events::fire(world, &owner, &parked, tally)?;
+    }
+    if number % INIT_EVERY == 0 {
+        if let Some(parked) = fleet.parked().find(|parked| parked.mechanism == Mechanism::Hlt) {
+            events::take_by_init(world, &owner, &parked, tally)?;
+        }
     }
     let slot = 1 + (number - 1) % ALIAS_SLOTS;
     // SAFETY: this is the boot CPU, on the root of boot.s.
@@ -140,37 +146,17 @@ pub(crate) fn wake_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &
     }
     fleet.carry(world, owner, Goal::Wake);
     tally.lost += fleet.report_unless(Outcome::Woken);
-    for cpu in fleet.tasks().iter().filter(|task| task.outcome() == Outcome::Woken) {
-        let Some(cpu) = percpu::with_apic_id(cpu.apic_id()) else { continue };
+    for task in fleet.tasks().iter().filter(|task| task.outcome() == Outcome::Woken) {
+        let Some(cpu) = percpu::with_apic_id(task.apic_id()) else { continue };
         world.wait(|| cpu.is_idle(), "a woken CPU in its job loop")?;
         expect(cpu, "the count of its entries", cpu.entries.load(Ordering::Acquire), 1)?;
         cpu.registers.check(cpu)?;
         smp::check_works(world, cpu)?;
-    }
-    Ok(())
-}
-
-/// Fires events at one CPU, each witnessed before the next.
-pub(crate) fn fire(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tally) -> Result<(), Failure> {
-    let held = parked.mechanism == Mechanism::Clgi;
-    let before = nmis(owner, parked)?;
-    let mut apic = local_apic()?;
-    // With GIF = 0 the first is held and the others merge with it; the confirmation opens GIF and shows it.
-    let nmi_count = if held { 1 } else { NMIS };
-    for sent in 1..=nmi_count {
-        apic.send_nmi(parked.cpu.apic_id)?;
-        tally.fired += 1;
-        if !held {
-            world.wait(|| nmis(owner, parked).is_ok_and(|count| count >= before + sent), "the bay to count an NMI")?;
-            tally.witnessed += 1;
+        if task.mechanism() == Mechanism::WaitForSipi && SmiStub::of(cpu).is_some() {
+            // TCG resets SMBASE on INIT.
+            // SAFETY: nothing uses the region but stubs, and no SMI is under way.
+            unsafe { SmiStub::install(world, cpu) };
         }
-    }
-    let line = parked.bay.offset() + bay::FAULT_CR2;
-    for value in 1..=STORES {
-        // The fault record's CR2 shares the doorbell's line, and nobody reads it while the CPU waits.
-        owner.platform.memory().store(line, value)?;
-        tally.fired += 1;
-        tally.witnessed += u64::from(owner.platform.memory().load(line)? == value);
     }
     Ok(())
 }
@@ -197,38 +183,30 @@ pub(crate) fn confirm_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally
         kick_interval_ticks: timing.kick_interval_ticks,
         timeout_ticks: timing.deadline.saturating_sub(clock.now()),
     };
-    let mut found = [None; MAX_CPUS];
     let mut index = 0;
     while let Some(confirmed) = owner.platform.drive(ConfirmNext::new(&owner.lease, index, patience))? {
         index = confirmed.bay.index() + 1;
-        let cpu = percpu::with_apic_id(confirmed.apic_id);
-        if let Some(slot) = cpu.and_then(|cpu| found.get_mut(cpu.index as usize)) {
-            *slot = Some(confirmed);
-        }
+        fleet.found(confirmed);
     }
-    let mut alive = [None; MAX_CPUS];
-    for (slot, parked) in alive.iter_mut().zip(fleet.parked()) {
-        match found.get(parked.cpu.index as usize).copied().flatten() {
-            Some(confirmed) if confirmed.presence == Presence::Alive => {
-                // The bay of this generation's lease.
-                let parked = Parked { bay: confirmed.bay, ..parked };
-                if parked.mechanism == Mechanism::Clgi {
-                    // Held until the confirmation opened GIF.
-                    let counted = nmis(owner, &parked)?;
-                    tally.witnessed += u64::from(counted == 1);
-                }
-                *slot = Some(parked);
+    fleet.adopt(|parked, found| match found.map(|found| (found.presence, found.bay)) {
+        Some((Presence::Alive, bay)) => {
+            // The bay of this generation's lease.
+            let parked = Parked { bay, ..parked };
+            if parked.mechanism == Mechanism::Clgi {
+                events::witness_held(world, owner, &parked, tally)?;
             }
-            other => {
-                let presence = other.map(|confirmed| confirmed.presence);
-                tally.faulted += u64::from(presence == Some(Presence::Faulted));
-                tally.lost += u64::from(presence != Some(Presence::Faulted));
-                let what = Value::Format(format_args!("{presence:?}"));
-                serial::emit("lost", &[cpu_field(&parked), mechanism_field(&parked), ("presence", what)]);
-            }
+            Ok(Some(parked))
         }
-    }
-    fleet.adopt(alive.into_iter().flatten())
+        Some((Presence::WaitsForSipi, bay)) => Ok(Some(Parked { bay, mechanism: Mechanism::WaitForSipi, ..parked })),
+        other => {
+            let presence = other.map(|(presence, _)| presence);
+            tally.faulted += u64::from(presence == Some(Presence::Faulted));
+            tally.lost += u64::from(presence != Some(Presence::Faulted));
+            let what = Value::Format(format_args!("{presence:?}"));
+            serial::emit("lost", &[cpu_field(&parked), mechanism_field(&parked), ("presence", what)]);
+            Ok(None)
+        }
+    })
 }
 
 /// NMIs that the lot's handlers counted in the bay: the low half of the events word.

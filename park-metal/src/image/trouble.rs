@@ -98,7 +98,7 @@ fn too_few_bays(world: &World, fleet: &mut Fleet) -> Result<(), Failure> {
     let owner = Owner { platform: world.platform(), lease: lot::build_with(world, bays)? };
     // SAFETY: every other CPU is in its job loop.
     unsafe { owner.set() };
-    fleet.plan(world, Choice::Turn)?;
+    fleet.plan(world, Choice::Turn, 0)?;
     fleet.carry(world, &owner, Goal::Park);
     let refused = only(fleet, Outcome::Refused)?;
     check_counts(fleet, &[(Outcome::Parked, others - 1), (Outcome::Refused, 1)])?;
@@ -117,7 +117,7 @@ fn one_does_not_come(world: &World, fleet: &mut Fleet) -> Result<(), Failure> {
     // SAFETY: every other CPU is in its job loop.
     unsafe { owner.set() };
     HELD_UP.store(true, Ordering::Release);
-    fleet.plan(world, Choice::Turn)?;
+    fleet.plan(world, Choice::Turn, 0)?;
     fleet.carry(world, &owner, Goal::Park);
     let quarantined = only(fleet, Outcome::Quarantined)?;
     check_counts(fleet, &[(Outcome::Parked, others - 1), (Outcome::Quarantined, 1)])?;

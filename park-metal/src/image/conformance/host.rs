@@ -12,7 +12,7 @@ use crate::report::Value;
 const DONE: u8 = b'g';
 
 /// Asks for one event at `target`, and waits until the host says that it happened.
-pub(super) fn ask(world: &World, event: Event, target: &PerCpu) -> Result<(), Failure> {
+pub(crate) fn ask(world: &World, event: Event, target: &PerCpu) -> Result<(), Failure> {
     let fields = [
         ("want", Value::Text(event.name())),
         ("cpu", Value::Number(target.index.into())),

@@ -1,7 +1,7 @@
 //! The test `conformance`: what each event does to a CPU that waits by each mechanism, measured on this machine.
 
-mod host;
-mod landing;
+pub(crate) mod host;
+pub(crate) mod landing;
 mod rig;
 
 use park_conformance::{Case, MeasureError, Waiting, measure};

@@ -15,7 +15,7 @@ use crate::image::failure::Failure;
 use crate::image::lot::{self, timing};
 use crate::image::parking::{self, Parked, await_arrival, detect_here, send};
 use crate::image::percpu::PerCpu;
-use crate::image::smi::{self, AutoHalt, SMRAM, SmiStub, send_smi};
+use crate::image::smi::{AutoHalt, SMRAM, SmiStub, send_smi};
 use crate::image::smp;
 use crate::image::world::{World, restart};
 use crate::image::{area, serial, sled};
@@ -66,7 +66,7 @@ impl<'a> MetalRig<'a> {
         // SAFETY: the region is a page of `memory::plan`; (2).
         let landing = unsafe { Landing::fill(world.plan.landing) };
         // SAFETY: (1) and (2).
-        let smi = unsafe { SmiStub::install(world, target.apic_id) };
+        let smi = unsafe { SmiStub::install(world, target) };
         Self { world, target, landing, smi, now: None, counted: Witness::default(), probes: 0 }
     }
 
@@ -177,7 +177,7 @@ impl Rig for MetalRig<'_> {
         seen.nmi = (events as u32).wrapping_add(own(&self.target.nmi_count)).wrapping_add(self.landing.nmis());
         seen.mc = ((events >> u32::BITS) as u32).wrapping_add(own(&self.target.mc_count));
         seen.laps = word(bay::LAPS)? as u32;
-        seen.smi = smi::count();
+        seen.smi = self.smi.map_or(0, SmiStub::count);
         seen.started = self.landing.started().wrapping_sub(self.probes);
         Ok(seen)
     }
@@ -276,7 +276,7 @@ impl Rig for MetalRig<'_> {
             // SAFETY: the CPU is not in its kernel, and nothing of its area is needed.
             unsafe { restart(self.world, self.target) }?;
             // SAFETY: as at `new`.
-            self.smi = self.smi.and_then(|_| unsafe { SmiStub::install(self.world, self.target.apic_id) });
+            self.smi = self.smi.and_then(|_| unsafe { SmiStub::install(self.world, self.target) });
         }
         Ok(fate)
     }
