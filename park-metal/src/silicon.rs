@@ -167,7 +167,7 @@ questions! {
         ["never" = "never", "fall-through" = "fall-through"];
     Gif0Monitor "gif0-monitor", Some("gif0-monitor"), LOSES_CPU,
         "Does a store end MWAIT with GIF=0?", "no text gates the monitor by GIF, none says that it is not",
-        "a store to the monitored line",
+        "three stores to the monitored line, with GIF=1 and with GIF=0",
         ["wakes" = "wakes", "ignored" = "ignored"];
     Gif0HltEnds "gif0-hlt-ends", Some("gif0-wait-ends"), LOSES_CPU,
         "Does a held event end HLT with GIF=0?", "A:15.17 silent",

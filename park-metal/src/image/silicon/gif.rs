@@ -19,6 +19,8 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 /// NMIs handled with SVME cleared, and after STGI.
 static EARLY: AtomicU64 = AtomicU64::new(0);
 static LATE: AtomicU64 = AtomicU64::new(0);
+/// Waits of [`monitor`], with GIF = 1 and with GIF = 0.
+const ROUNDS: u64 = 3;
 /// How long the CPU that is asked looks for an NMI.
 const LOOKS: u32 = 2_000_000;
 
@@ -60,17 +62,37 @@ pub(super) fn mwait_ends(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     Ok(Reply::answer(answer).with("laps_before", before).with("laps_after", after).with("c0_permille", c0_permille))
 }
 
-pub(super) fn monitor(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
-    let cpu = panel.asked()?;
-    start(panel, waits::BY_MWAIT | waits::FLUSHED)?;
-    let before = waits::quiet_laps(panel);
-    waits::word().store(1, Ordering::SeqCst);
-    let ended = panel.within(QUIET_US, || cpu.is_idle());
-    waits::finish(panel)?;
-    if waits::is_loop(before) {
-        return Ok(Reply::none("MWAIT does not wait here, so nothing can end it"));
+/// How many of [`ROUNDS`] waits a store ends.
+fn ended_by_store(
+    panel: &mut Panel<'_>,
+    start: fn(&Panel<'_>, u64) -> Result<(), Failure>,
+) -> Result<Option<u64>, Failure> {
+    let mut ended = 0;
+    for _ in 0..ROUNDS {
+        let cpu = panel.asked()?;
+        start(panel, waits::BY_MWAIT | waits::FLUSHED)?;
+        let before = waits::quiet_laps(panel);
+        waits::word().store(1, Ordering::SeqCst);
+        ended += u64::from(panel.within(QUIET_US, || cpu.is_idle()));
+        waits::finish(panel)?;
+        if waits::is_loop(before) {
+            return Ok(None);
+        }
     }
-    Ok(Reply::answer(if ended { "wakes" } else { "ignored" }).with("laps_before", before))
+    Ok(Some(ended))
+}
+
+pub(super) fn monitor(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
+    // What a store does not end with GIF = 1 either says nothing about GIF.
+    let (Some(open), Some(closed)) = (ended_by_store(panel, waits::start)?, ended_by_store(panel, start)?) else {
+        return Ok(Reply::none("MWAIT does not wait here, so nothing can end it"));
+    };
+    let reply = match (open, closed) {
+        (ROUNDS, ROUNDS) => Reply::answer("wakes"),
+        (ROUNDS, 0) => Reply::answer("ignored"),
+        _ => Reply::none("stores are lost here, with GIF = 1 or at times"),
+    };
+    Ok(reply.with("rounds", ROUNDS).with("ended_gif1", open).with("ended_gif0", closed))
 }
 
 pub(super) fn hlt_ends(panel: &mut Panel<'_>) -> Result<Reply, Failure> {

@@ -8,7 +8,7 @@ use super::ipi::send_smi;
 use super::panel::{Panel, QUIET_US, Reply};
 use super::{nmi, waits};
 use crate::image::failure::Failure;
-use crate::image::insn;
+use crate::image::{counters, insn};
 use crate::platform::apic::local_apic;
 
 /// SMIs of [`auto_halt`].
@@ -21,6 +21,7 @@ const TIME_OUT_US: u64 = 10_000;
 
 pub(super) fn auto_halt(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     let cpu = panel.asked()?;
+    let Some(counted) = smis(panel)? else { return Ok(NO_COUNT) };
     waits::start(panel, waits::BY_HLT)?;
     let before = waits::quiet_laps(panel);
     let from = waits::laps().load(Ordering::Acquire);
@@ -31,8 +32,27 @@ pub(super) fn auto_halt(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     panel.pass_us(QUIET_US);
     let after = waits::laps().load(Ordering::Acquire) - from;
     waits::finish(panel)?;
+    let witnessed = smis_since(panel, counted)?;
+    if witnessed == 0 {
+        return Ok(NOT_WITNESSED.with("sent", SMIS));
+    }
     let answer = if after > before { "clear" } else { "keep" };
-    Ok(Reply::answer(answer).with("smis", SMIS).with("laps_before", before).with("laps_after", after))
+    Ok(Reply::answer(answer).with("smis", witnessed).with("laps_before", before).with("laps_after", after))
+}
+
+/// Why there is no answer where nothing counts SMIs.
+const NO_COUNT: Reply = Reply::none("the CPU does not count SMIs (MSR 34h), so none can be witnessed");
+/// Why there is none where the count stays.
+const NOT_WITNESSED: Reply = Reply::none("the CPU that is asked has counted no SMI");
+
+/// SMIs that the CPU that is asked has counted since reset.
+fn smis(panel: &Panel<'_>) -> Result<Option<u64>, Failure> {
+    Ok(counters::read(panel.world, panel.asked()?)?.smi)
+}
+
+/// SMIs since `before`; 0 if the CPU is another one now.
+fn smis_since(panel: &Panel<'_>, before: u64) -> Result<u64, Failure> {
+    Ok(smis(panel)?.unwrap_or(0).saturating_sub(before))
 }
 
 static ARMED: AtomicU64 = AtomicU64::new(0);
@@ -71,12 +91,18 @@ pub(super) fn monitor(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     if !still_waits(panel, None)? {
         return Ok(Reply::none("MWAIT does not wait here, so nothing can disarm it"));
     }
+    let Some(counted) = smis(panel)? else { return Ok(NO_COUNT) };
     let waits = still_waits(panel, Some(()))?;
-    Ok(Reply::answer(if waits { "kept" } else { "disarmed" }).with("smis", 1))
+    let witnessed = smis_since(panel, counted)?;
+    if witnessed == 0 {
+        return Ok(NOT_WITNESSED.with("sent", 1));
+    }
+    Ok(Reply::answer(if waits { "kept" } else { "disarmed" }).with("smis", witnessed))
 }
 
 pub(super) fn nmi_block(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     let cpu = panel.asked()?;
+    let Some(counted) = smis(panel)? else { return Ok(NO_COUNT) };
     nmi::block(panel)?;
     // One that comes while the handler stays uses its stack: it is only counted, and the CPU is started again.
     cpu.on_nmi(None);
@@ -95,8 +121,12 @@ pub(super) fn nmi_block(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     nmi::release();
     let late = cpu.nmi_count.load(Ordering::Acquire) - before - handled;
     panel.recover()?;
+    let witnessed = smis_since(panel, counted)?;
+    if witnessed == 0 {
+        return Ok(NOT_WITNESSED.with("sent", 1));
+    }
     let answer = if handled > 0 { "lost" } else { "kept" };
-    Ok(Reply::answer(answer).with("in_handler", handled).with("behind_it", late))
+    Ok(Reply::answer(answer).with("smis", witnessed).with("in_handler", handled).with("behind_it", late))
 }
 
 /// How long an SMI at all CPUs takes.
