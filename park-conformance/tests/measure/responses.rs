@@ -55,6 +55,9 @@ fn a_cpu_that_laps() {
     let kicked = Script { wake: Witness { nmi: 3, laps: 3, ..ZERO }, ..nmi };
     let seen = measured("hlt/nmi", kicked);
     assert_eq!((seen.response, seen.witnessed, seen.waiting), (Response::Laps, 1, Waiting::Still));
+    // Nor does a kick make an NMI that the CPU never took one that it held.
+    let dropped = Script { wake: Witness { nmi: 3, laps: 3, ..ZERO }, ..Script::default() };
+    assert_eq!(response("hlt/nmi", dropped), Response::Unnoticed);
     let mc = Script { event: Witness { mc: 1, laps: 1, ..ZERO }, ..Script::default() };
     assert_eq!(response("mwait/mc-local", mc), Response::Laps);
     let smi = Script { event: Witness { smi: 1, laps: 1, ..ZERO }, ..Script::default() };

@@ -25,6 +25,8 @@ pub(crate) enum Flaw {
     NoFence,
     /// Ids are cut to eight bits.
     IdsCut,
+    /// The same, by what sends STARTUPs alone.
+    StartupIdsCut,
     /// 255 passes as an id.
     BroadcastIsAnId,
     /// The lot is mapped as a device is.
@@ -54,7 +56,7 @@ pub(crate) enum Flaw {
 }
 
 /// The flaws, each with the name of what a check must find.
-pub(crate) const FLAWS: [(Flaw, &str); 22] = [
+pub(crate) const FLAWS: [(Flaw, &str); 23] = [
     (Flaw::RateInKilohertz, "clock-rate"),
     (Flaw::ClockWraps, "clock-backwards"),
     (Flaw::ClockStands, "clock-stands"),
@@ -64,6 +66,7 @@ pub(crate) const FLAWS: [(Flaw, &str); 22] = [
     (Flaw::NmiToAllButSelf, "nmi-elsewhere"),
     (Flaw::NoFence, "store-after-ipi"),
     (Flaw::IdsCut, "wide-id-accepted"),
+    (Flaw::StartupIdsCut, "wide-id-accepted"),
     (Flaw::BroadcastIsAnId, "broadcast-accepted"),
     (Flaw::LotUncached, "not-write-back"),
     (Flaw::LotUsable, "not-reserved"),
@@ -79,6 +82,9 @@ pub(crate) const FLAWS: [(Flaw, &str); 22] = [
     (Flaw::SummonTwice, "summoned-twice"),
 ];
 
+/// Pauses after which a second landing comes.
+const LATER_PAUSES: u32 = 20;
+
 /// A platform with a flaw.
 #[derive(Debug)]
 pub(crate) struct Wrong<P> {
@@ -89,7 +95,8 @@ pub(crate) struct Wrong<P> {
     reads: u64,
     /// A store that has not left the CPU.
     kept: Option<(u64, u64)>,
-    last_landing: Option<Landing>,
+    /// A second landing, and after how many pauses it comes.
+    last_landing: Option<(Landing, u32)>,
 }
 
 impl<P: Platform> Wrong<P> {
@@ -193,7 +200,8 @@ impl<P: Platform> IpiSender for Wrong<P> {
         self.inner.send_init(target)
     }
     fn send_startup(&mut self, target: ApicId, vector: u8) -> Result<(), PlatformError> {
-        let target = self.cut(target);
+        let cut = ApicId(target.0 & 0xff);
+        let target = if self.has(Flaw::StartupIdsCut) { cut } else { self.cut(target) };
         self.inner.send_startup(target, vector)
     }
 }
@@ -215,6 +223,9 @@ impl<P: Platform> Platform for Wrong<P> {
     }
     fn pause(&mut self) {
         self.inner.pause();
+        if let Some((_, pauses)) = &mut self.last_landing {
+            *pauses = pauses.saturating_sub(1);
+        }
     }
     fn pass_us(&mut self, duration_us: u64) -> bool {
         self.inner.pass_us(duration_us)
@@ -247,7 +258,8 @@ impl<P: Platform> Platform for Wrong<P> {
         }
     }
     fn landed(&mut self) -> Option<Landing> {
-        if let Some(landing) = self.last_landing.take() {
+        if let Some((landing, 0)) = self.last_landing {
+            self.last_landing = None;
             return Some(landing);
         }
         let mut landing = self.inner.landed()?;
@@ -255,7 +267,7 @@ impl<P: Platform> Platform for Wrong<P> {
             landing.interrupts = Interrupts::On;
         }
         if self.has(Flaw::SummonTwice) {
-            self.last_landing = Some(landing);
+            self.last_landing = Some((landing, LATER_PAUSES));
         }
         Some(landing)
     }

@@ -117,6 +117,8 @@ fn a_doubled_nmi_enters_once() {
             assert_eq!(victim.entries(), 1, "{mechanism}, seed {seed}");
             let tally = victim.platform.tally();
             assert_eq!(tally.doubled, tally.asked);
+            let arrived = victim.platform.inner().world.machine.cpu(victim.cpu).taken.nmi_arrived;
+            assert_eq!(arrived, 2 * tally.asked);
         }
     }
 }
