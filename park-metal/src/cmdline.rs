@@ -2,13 +2,14 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `silicon`, `soak` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
 //! | `mechanism` | how CPUs park in `torture`: `turn`, `policy`, or a mechanism's name ([`Choice`]) | `turn` |
 //! | `break` | what is wrong with the lot in `torture` ([`Breakage`]); CPUs are lost then | nothing |
 //! | `lot` | physical address of the lot, hexadecimal with `0x` | where there is room |
+//! | `steps` | moments at which `sweep` sends its NMI | 100 |
 //! | `case` | which cases `conformance` runs: a glob, as `hlt/nmi` or `*/init*` | `*` |
 //! | `host` | whether somebody answers `sync` lines on COM1: `yes`, `no` | `no` |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
@@ -33,6 +34,9 @@ pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
 /// Generations of `torture` if the command line doesn't say.
 pub const DEFAULT_GENERATIONS: u32 = 2;
 
+/// Steps of `sweep` if the command line doesn't say.
+pub const DEFAULT_STEPS: u32 = 100;
+
 /// What the image does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Test {
@@ -46,6 +50,8 @@ pub enum Test {
     Trouble,
     /// Runs the cases that [`Options::cases`] names, and says what was measured.
     Conformance,
+    /// Sends an NMI at every moment of arriving and of leaving.
+    Sweep,
     /// Asks the questions that the manuals leave open.
     Silicon,
     /// Parks, disturbs, passes on and wakes for hours.
@@ -56,12 +62,13 @@ pub enum Test {
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Smp,
         Self::Skeleton,
         Self::Torture,
         Self::Trouble,
         Self::Conformance,
+        Self::Sweep,
         Self::Silicon,
         Self::Soak,
         Self::Fault,
@@ -76,6 +83,7 @@ impl Test {
             Self::Torture => "torture",
             Self::Trouble => "trouble",
             Self::Conformance => "conformance",
+            Self::Sweep => "sweep",
             Self::Silicon => "silicon",
             Self::Soak => "soak",
             Self::Fault => "fault",
@@ -180,6 +188,8 @@ pub struct Options {
     pub breakage: Option<Breakage>,
     /// Where the lot is to be.
     pub lot: Option<PhysAddr>,
+    /// Moments at which `sweep` sends its NMI.
+    pub steps: u32,
     /// The cases that `conformance` runs.
     pub cases: Glob,
     /// Whether somebody at the other end of COM1 answers `sync` lines.
@@ -208,6 +218,7 @@ impl Default for Options {
             choice: Choice::Turn,
             breakage: None,
             lot: None,
+            steps: DEFAULT_STEPS,
             cases: ALL_CASES,
             host: Host::Absent,
             ending: Ending::Qemu,
@@ -317,14 +328,14 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownKey { key } => {
                 write!(
                     f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, case, host, ask, hypervisor, hours, minutes, keep, exit and apic"
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, steps, case, host, ask, hypervisor, hours, minutes, keep, exit and apic"
                 )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => {
                 write!(
                     f,
-                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, silicon, soak and fault"
+                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, sweep, silicon, soak and fault"
                 )
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
@@ -362,7 +373,7 @@ impl Options {
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
         let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
         let (mut ending, mut apic, mut cases, mut host) = (None, None, None, None);
-        let (mut choice, mut breakage, mut lot) = (None, None, None);
+        let (mut choice, mut breakage, mut lot, mut steps) = (None, None, None, None);
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
@@ -372,6 +383,7 @@ impl Options {
                     set_once(&mut test, parsed, key)?;
                 }
                 "cpus" => set_once(&mut cpus, number(key, value)?, key)?,
+                "steps" => set_once(&mut steps, number(key, value)?, key)?,
                 "case" => {
                     set_once(&mut cases, Glob::new(value).ok_or(CmdlineError::LongGlob { glob: value })?, key)?;
                 }
@@ -428,6 +440,7 @@ impl Options {
             choice: choice.unwrap_or(default.choice),
             breakage,
             lot,
+            steps: steps.unwrap_or(default.steps),
             cases: cases.unwrap_or(default.cases),
             host: host.unwrap_or(default.host),
             ending: ending.unwrap_or(default.ending),
@@ -481,6 +494,7 @@ mod tests {
                 choice: Choice::Turn,
                 breakage: None,
                 lot: None,
+                steps: 100,
                 cases: ALL_CASES,
                 host: Host::Absent,
                 ending: Ending::Qemu,
@@ -498,7 +512,7 @@ mod tests {
     fn every_key_is_read() {
         let parsed = Options::parse(
             b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack \
-              case=hlt/* host=yes lot=0x1230000",
+              case=hlt/* host=yes steps=7 lot=0x1230000",
         );
         assert_eq!(
             parsed,
@@ -510,6 +524,7 @@ mod tests {
                 choice: Choice::Only(park_core::Mechanism::Mwait),
                 breakage: Some(Breakage::EarlyAck),
                 lot: Some(PhysAddr(0x123_0000)),
+                steps: 7,
                 cases: Glob::new("hlt/*").unwrap(),
                 host: Host::Answers,
                 ending: Ending::Bochs,

@@ -144,6 +144,13 @@ impl Area {
         unsafe { target.write_volatile(*contents) };
     }
 
+    /// A copy of a frame. Of use when the CPU does not use it: it has arrived, or is home.
+    pub(crate) fn read_frame(self, frame: Frame) -> [u8; FRAME_LEN] {
+        let source = self.at::<[u8; FRAME_LEN]>(self.frame_address(frame) - self.0);
+        // SAFETY: as in `write_frame`; a CPU that still counts there changes single words.
+        unsafe { source.read_volatile() }
+    }
+
     /// Destroys everything but [`PerCpu`]: what a kernel that has been overwritten looks like to its CPU.
     ///
     /// # Safety

@@ -27,6 +27,7 @@ mod smi;
 mod smp;
 mod snapshot;
 mod soak;
+mod sweep;
 mod torture;
 pub(crate) mod traps;
 mod trouble;
@@ -64,6 +65,7 @@ fn run(world: &World) -> Verdict {
         Test::Conformance => conformance::run(world),
         Test::Silicon => silicon::run(world),
         Test::Soak => soak::run(world),
+        Test::Sweep => sweep::run(world),
         Test::Fault => insn::undefined(),
     };
     if let Err(error) = result {

@@ -17,7 +17,7 @@ use crate::image::failure::Failure;
 use crate::image::lot::timing;
 use crate::image::percpu::{self, PerCpu};
 use crate::image::world::{World, come_home};
-use crate::image::{broken, insn, serial, trouble};
+use crate::image::{broken, insn, serial, sweep, trouble};
 use crate::platform::Owner;
 use crate::platform::apic::{local_apic, this_cpu};
 use crate::report::Value;
@@ -95,7 +95,9 @@ fn prepare(bay_index: u64) -> Result<u64, Failure> {
     let word = owner.platform.memory().load(bay.offset() + bay::OWNER)?;
     let mechanism = OwnerWord::from_raw(word).ok_or(Failure::NoOwner)?.mechanism;
     sanitise(&owner, mechanism)?;
-    prepare_arrival(&owner, bay_index)
+    let frame = prepare_arrival(&owner, bay_index)?;
+    sweep::at_the_door();
+    Ok(frame)
 }
 
 /// Takes the sanitising steps on the executing CPU.
