@@ -1,0 +1,231 @@
+//! Trials: which test of the image runs on which configuration, and how each must end.
+
+use core::time::Duration;
+
+use crate::configuration::{Configuration, Emulator};
+use crate::judge::{End, Expected};
+
+/// When a trial runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Length {
+    /// In every lab.
+    Short,
+    /// Only in a soak.
+    Soak,
+}
+
+/// Whether the same run must come out the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// One run.
+    Once,
+    /// Two runs, whose serial logs must be byte for byte the same.
+    Identical,
+}
+
+/// One test on one configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trial {
+    /// What is tried: unique within a configuration.
+    pub test: &'static str,
+    /// The machine.
+    pub configuration: &'static Configuration,
+    /// The image's command line, before what the configuration adds.
+    words: &'static str,
+    /// How it ends.
+    end: End,
+    /// CPUs that the command line names beyond those that the machine has.
+    missing_cpus: u32,
+    /// Generations of torture.
+    generations: u32,
+    /// When it runs.
+    pub length: Length,
+    /// Whether it must come out the same twice.
+    pub repeat: Repeat,
+    /// The longest that one run may take.
+    pub limit: Duration,
+}
+
+impl Trial {
+    /// The name, as `--case` matches it and folders are called: `qemu-epyc/torture`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.configuration.name, self.test)
+    }
+
+    /// The image's command line.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        let Configuration { cpus, timeout_ms, apic, emulator, .. } = *self.configuration;
+        let (words, cpus, exit) = (self.words, cpus + self.missing_cpus, emulator.name());
+        let generations =
+            if self.generations == 0 { String::new() } else { format!(" generations={}", self.generations) };
+        format!("{words} cpus={cpus} timeout_ms={timeout_ms} exit={exit} apic={apic}{generations}")
+    }
+
+    /// What a run of it is judged by.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        let cpus = if matches!(self.end, End::Completes { .. }) { self.configuration.cpus } else { 0 };
+        Expected { end: self.end, cpus: cpus.into(), generations: self.generations.into() }
+    }
+
+    /// Whether `glob` names it, in full or only the test.
+    #[must_use]
+    pub fn matches(&self, glob: &str) -> bool {
+        matches(&self.name(), glob) || matches(self.test, glob)
+    }
+}
+
+/// Whether `name` matches `glob`, in which `*` stands for any characters and `?` for any one.
+fn matches(name: &str, glob: &str) -> bool {
+    let (name, glob) = (name.as_bytes(), glob.as_bytes());
+    // reached[i]: the glob up to here matches the first i bytes of the name.
+    let mut reached = vec![false; name.len() + 1];
+    if let Some(first) = reached.first_mut() {
+        *first = true;
+    }
+    for &wanted in glob {
+        let mut next = vec![false; reached.len()];
+        let mut before = false;
+        for (index, slot) in next.iter_mut().enumerate() {
+            let here = reached.get(index).copied().unwrap_or_default();
+            let previous =
+                index.checked_sub(1).and_then(|previous| Some((reached.get(previous)?, name.get(previous)?)));
+            let one = previous.is_some_and(|(reached, found)| *reached && (wanted == b'?' || wanted == *found));
+            before = before || here;
+            *slot = if wanted == b'*' { before } else { one };
+        }
+        reached = next;
+    }
+    reached.last().copied().unwrap_or_default()
+}
+
+/// For a run of a few seconds on a machine that is busy with something else.
+const LIMIT: Duration = Duration::from_secs(150);
+/// For some minutes of work.
+const LONG_LIMIT: Duration = Duration::from_secs(300);
+/// For 100 generations with 16 CPUs on two cores.
+const SOAK_LIMIT: Duration = Duration::from_secs(3600);
+/// Generations of torture on the emulators' main machines.
+const GENERATIONS: u32 = 20;
+/// Generations of torture on their other machines.
+const FEW_GENERATIONS: u32 = 3;
+/// Generations of the soak.
+const SOAK_GENERATIONS: u32 = 100;
+/// #UD (SDM vol. 3, "Interrupt 6").
+const INVALID_OPCODE: u64 = 6;
+
+const fn short(configuration: &'static Configuration, test: &'static str, words: &'static str, end: End) -> Trial {
+    Trial {
+        test,
+        configuration,
+        words,
+        end,
+        missing_cpus: 0,
+        generations: 0,
+        length: Length::Short,
+        repeat: Repeat::Once,
+        limit: LIMIT,
+    }
+}
+
+const fn smp(configuration: &'static Configuration) -> Trial {
+    short(configuration, "smp", "t=smp", End::Completes { test: "smp" })
+}
+
+const fn skeleton(configuration: &'static Configuration) -> Trial {
+    short(configuration, "skeleton", "t=skeleton", End::Completes { test: "skeleton" })
+}
+
+const fn torture(configuration: &'static Configuration, generations: u32) -> Trial {
+    let trial = short(configuration, "torture", "t=torture", End::Completes { test: "torture" });
+    Trial { generations, limit: LONG_LIMIT, ..trial }
+}
+
+/// All trials on one configuration.
+fn on(configuration: &'static Configuration) -> Vec<Trial> {
+    match configuration.name {
+        "qemu-epyc" => vec![
+            smp(configuration),
+            skeleton(configuration),
+            torture(configuration, GENERATIONS),
+            // Tests of the tests: what is wrong is named.
+            short(configuration, "ud2", "t=fault", End::Faults { vector: INVALID_OPCODE }),
+            short(configuration, "no-such-test", "t=nothing", End::Refuses { naming: "unknown test `nothing`" }),
+            short(configuration, "no-such-key", "t=smp colour=red", End::Refuses { naming: "unknown key `colour`" }),
+            Trial {
+                missing_cpus: 1,
+                ..short(configuration, "missing-cpu", "t=smp", End::Refuses { naming: "4 CPUs are online, but cpus=5" })
+            },
+            short(configuration, "no-x2apic", "t=smp apic=x2", End::Refuses { naming: "x2" }),
+        ],
+        "qemu-epyc-8" => vec![smp(configuration), torture(configuration, FEW_GENERATIONS)],
+        "qemu-epyc-16" => {
+            let soak = torture(configuration, SOAK_GENERATIONS);
+            vec![Trial { length: Length::Soak, limit: SOAK_LIMIT, ..soak }]
+        }
+        "qemu-counted" => {
+            let twice = |trial| Trial { repeat: Repeat::Identical, ..trial };
+            vec![twice(smp(configuration)), twice(skeleton(configuration))]
+        }
+        "qemu-bios" | "qemu-uefi" | "bochs-ryzen-2" => vec![skeleton(configuration)],
+        "bochs-ryzen-4" => vec![torture(configuration, GENERATIONS)],
+        // A broadcast SMI: see the conformance cases. Here its firmware shares the machine with parked CPUs.
+        "qemu-smm" | "qemu-la57" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
+        // Intel: no CLGI, which the skeleton needs.
+        _ if configuration.emulator == Emulator::Bochs && configuration.cpus == 2 => vec![smp(configuration)],
+        _ => vec![torture(configuration, FEW_GENERATIONS)],
+    }
+}
+
+/// All trials, in the order in which they run.
+#[must_use]
+pub fn all() -> Vec<Trial> {
+    crate::configuration::ALL.iter().flat_map(on).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_configuration_has_a_trial_and_names_are_unique() {
+        let trials = all();
+        for (index, trial) in trials.iter().enumerate() {
+            assert_eq!(trials.iter().position(|other| other.name() == trial.name()), Some(index));
+        }
+        for configuration in &crate::configuration::ALL {
+            assert!(trials.iter().any(|trial| trial.configuration == configuration), "{}", configuration.name);
+        }
+    }
+
+    #[test]
+    fn both_emulators_run_the_whole_torture() {
+        for emulator in Emulator::ALL {
+            let whole = all().into_iter().any(|trial| {
+                let Configuration { cpus, emulator: found, .. } = *trial.configuration;
+                found == emulator
+                    && cpus == 4
+                    && trial.command_line().contains("t=torture cpus=4")
+                    && trial.expected().generations == 20
+                    && trial.length == Length::Short
+            });
+            assert!(whole, "{emulator}");
+        }
+        let soak = all().into_iter().find(|trial| trial.length == Length::Soak).unwrap();
+        assert!(soak.command_line().contains("cpus=16") && soak.command_line().ends_with("generations=100"));
+    }
+
+    #[test]
+    fn globs_choose_by_name_or_test() {
+        let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
+        assert_eq!(names("*"), all().len());
+        assert_eq!(names("qemu-epyc/torture"), 1);
+        assert_eq!(names("qemu-epyc/*"), 8);
+        assert_eq!(names("torture"), names("*/torture"));
+        assert_eq!(names("qemu-epyc"), 0);
+        assert_eq!(names("?mp"), names("smp"));
+        assert_eq!(names(""), 0);
+    }
+}
