@@ -1,7 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
-use crate::{completions, demo, lot, matrix, plan, sim, survey};
+use crate::{completions, demo, image, lab, lot, matrix, plan, sim, survey};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -46,6 +46,10 @@ pub enum Command {
     Matrix(matrix::Arguments),
     /// Decode a lot out of a dump of physical memory
     Lot(lot::Arguments),
+    /// Run the freestanding image on emulators, and judge what it reports
+    Lab(lab::Arguments),
+    /// Build the freestanding image, as an ELF file or an ISO that boots real machines
+    Image(image::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }

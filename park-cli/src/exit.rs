@@ -82,6 +82,19 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<park_lab::LabError> for Failure {
+    fn from(error: park_lab::LabError) -> Self {
+        use park_lab::LabError;
+        let text = error.to_string();
+        match error {
+            LabError::ToolMissing { .. } | LabError::ToolTooOld { .. } => Self::ToolMissing(text),
+            LabError::Input(_) => Self::Input(text),
+            LabError::Deadline { .. } => Self::Deadline(text),
+            _ => Self::Run(text),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

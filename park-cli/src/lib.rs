@@ -11,8 +11,10 @@ pub mod demo;
 pub mod dump;
 pub mod exit;
 pub mod files;
+pub mod image;
 pub mod input;
 pub mod interrupt;
+pub mod lab;
 pub mod lot;
 pub mod machine;
 pub mod matrix;
@@ -42,6 +44,8 @@ pub fn execute(command: &Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Sim(arguments) => sim::execute(arguments, out)?,
         Command::Matrix(arguments) => matrix::execute(arguments, out)?,
         Command::Lot(arguments) => lot::execute(arguments, out)?,
+        Command::Lab(arguments) => lab::execute(arguments, out)?,
+        Command::Image(arguments) => image::execute(arguments, out)?,
         Command::Completions(arguments) => completions::execute(arguments, out)?,
     };
     out.flush()?;

@@ -139,6 +139,9 @@ pub enum Flaw {
         /// The number that is wrong.
         what: String,
     },
+    /// The host could not do its part.
+    #[error("{0}")]
+    Host(String),
     /// Two runs of the same thing on a deterministic configuration differ.
     #[error("two runs differ, first in line {line}: `{first}` and `{second}`")]
     Differs {

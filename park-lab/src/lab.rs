@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use crate::LabError;
 use crate::artifacts::Run;
-use crate::configuration::Emulator;
+use crate::configuration::{Boot, Emulator};
 use crate::deadline::Deadline;
-use crate::judge::{Flaw, difference, judge};
-use crate::session::{Monitor, Patience, Seen, Wire};
+use crate::judge::{Exit, Flaw, difference, judge};
+use crate::session::{Monitor, Patience, Wire};
+use crate::tool::{self, Tool};
 use crate::trial::{Repeat, Trial};
-use crate::{bochs, qemu, session};
+use crate::{bochs, iso, qemu, session};
 
 /// How long an image may say nothing: UEFI is silent for 20 s on a host that has nothing else to do.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -59,29 +60,60 @@ impl Report {
     }
 }
 
+/// Makes sure, before anything runs, that the trials have what they need; says what versions of emulators they have.
+///
+/// # Errors
+/// [`LabError::ToolMissing`] or [`LabError::ToolTooOld`], which name the package.
+pub fn require(trials: &[Trial]) -> Result<Vec<Version>, LabError> {
+    let uses = |emulator: Emulator| trials.iter().any(|trial| trial.configuration.emulator == emulator);
+    let boots = |boot: Boot| trials.iter().any(|trial| trial.configuration.boot == boot);
+    let mut versions = Vec::new();
+    if uses(Emulator::Qemu) {
+        versions.push(Version { emulator: Emulator::Qemu, version: tool::qemu_version()? });
+    }
+    if uses(Emulator::Bochs) {
+        versions.push(Version { emulator: Emulator::Bochs, version: tool::bochs_version()? });
+    }
+    let sets: [(bool, &[Tool]); 4] = [
+        (uses(Emulator::Bochs), &[tool::BOCHS_TERM, tool::BOCHS_BIOS, tool::VGA_BIOS]),
+        (trials.iter().any(|trial| trial.configuration.boot != Boot::Pvh), &iso::TOOLS),
+        (boots(Boot::UefiIso), &[tool::OVMF_PLAIN]),
+        (boots(Boot::UefiSmmIso), &[tool::OVMF_SMM_CODE, tool::OVMF_VARS]),
+    ];
+    for tool in sets.iter().filter(|(needed, _)| *needed).flat_map(|(_, tools)| tools.iter()) {
+        tool.find()?;
+    }
+    Ok(versions)
+}
+
+/// Which version of an emulator runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    /// The emulator.
+    pub emulator: Emulator,
+    /// Its version, in its own words.
+    pub version: String,
+}
+
 /// Runs a trial with `image`, until its own time limit or `deadline`.
 ///
 /// # Errors
-/// [`LabError`] if the lab could not try it: a missing tool, a full disk, or `deadline` passed.
+/// [`LabError`] if the lab can't go on: a missing tool, a full disk, or `deadline` passed. What ends only this trial is in
+/// the report.
 pub fn run(trial: &Trial, image: &Path, run: &Run, deadline: Deadline) -> Result<Report, LabError> {
     let start = Instant::now();
-    let (name, expected) = (trial.name(), trial.expected());
+    let name = trial.name();
     let folder = run.folder(&name)?;
-    let seen = once(trial, image, &folder, deadline)?;
-    let mut verdict = judge(&expected, &seen.lines, seen.exit);
-    let mut lines = seen.lines;
-    if verdict.is_ok() && trial.repeat == Repeat::Identical {
-        let again = folder.join("again");
-        fs::create_dir(&again).map_err(LabError::file(&again))?;
-        let second = once(trial, image, &again, deadline)?;
-        verdict = judge(&expected, &second.lines, second.exit);
-        if verdict.is_ok() {
-            verdict = difference(&lines, &second.lines).map_or(Ok(()), Err);
+    let mut lines = Vec::new();
+    let verdict = match runs(trial, image, &folder, deadline, &mut lines) {
+        Ok(verdict) => verdict,
+        Err(error @ (LabError::Program(_) | LabError::Qmp(_) | LabError::Input(_) | LabError::Deadline { .. })) => {
+            Err(Flaw::Host(error.to_string()))
         }
-        lines = second.lines;
-    }
+        Err(error) => return Err(error),
+    };
     if verdict.is_err() && deadline.has_passed() {
-        return Err(deadline.error(format!("the lab, in {name},")));
+        return Err(deadline.error(format!("the lab, in {name} (see {}),", folder.display())));
     }
     let (outcome, kept) = match verdict {
         Ok(()) => {
@@ -93,8 +125,36 @@ pub fn run(trial: &Trial, image: &Path, run: &Run, deadline: Deadline) -> Result
     Ok(Report { trial: *trial, outcome, took: start.elapsed(), lines, folder: kept })
 }
 
+/// All runs of a trial; `lines` gets the serial line of the last one.
+fn runs(
+    trial: &Trial,
+    image: &Path,
+    folder: &Path,
+    deadline: Deadline,
+    lines: &mut Vec<String>,
+) -> Result<Result<(), Flaw>, LabError> {
+    let expected = trial.expected();
+    let first = once(trial, image, folder, deadline, lines)?;
+    let verdict = judge(&expected, lines, first);
+    if verdict.is_err() || trial.repeat == Repeat::Once {
+        return Ok(verdict);
+    }
+    let again = folder.join("again");
+    fs::create_dir(&again).map_err(LabError::file(&again))?;
+    let before = core::mem::take(lines);
+    let second = once(trial, image, &again, deadline, lines)?;
+    let verdict = judge(&expected, lines, second);
+    Ok(verdict.and_then(|()| difference(&before, lines).map_or(Ok(()), Err)))
+}
+
 /// One run of the emulator.
-fn once(trial: &Trial, image: &Path, folder: &Path, deadline: Deadline) -> Result<Seen, LabError> {
+fn once(
+    trial: &Trial,
+    image: &Path,
+    folder: &Path,
+    deadline: Deadline,
+    lines: &mut Vec<String>,
+) -> Result<Exit, LabError> {
     let configuration = trial.configuration;
     let patience = Patience { end: Deadline::after(trial.limit).or_before(deadline), silence: SILENCE };
     let words = trial.command_line();
@@ -108,5 +168,5 @@ fn once(trial: &Trial, image: &Path, folder: &Path, deadline: Deadline) -> Resul
             (command, Wire::File(bochs::serial(folder)), Monitor::Absent)
         }
     };
-    session::run(command, &wire, monitor, folder, patience)
+    session::run(command, &wire, monitor, folder, patience, lines)
 }

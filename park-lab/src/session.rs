@@ -57,25 +57,17 @@ pub struct Patience {
     pub silence: Duration,
 }
 
-/// What came of a run.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
-    /// The serial line.
-    pub lines: Vec<String>,
-    /// How the emulator ended.
-    pub exit: Exit,
-}
-
 /// A run that goes on.
 struct Session<'a> {
     folder: &'a Path,
     monitor: Monitor,
     input: Option<ChildStdin>,
     qmp: Option<Qmp>,
-    lines: Vec<String>,
+    lines: &'a mut Vec<String>,
 }
 
-/// Runs `command` in `folder` and listens until it ends, or patience does. Nothing of it runs when this returns.
+/// Runs `command` in `folder` and listens until it ends, or patience does. Nothing of it runs when this returns. `lines` gets
+/// the serial line, also before an error.
 ///
 /// # Errors
 /// [`LabError`] if it can't be started, or the host could not do what the image asked for. How it ended is no error.
@@ -85,7 +77,8 @@ pub fn run(
     monitor: Monitor,
     folder: &Path,
     patience: Patience,
-) -> Result<Seen, LabError> {
+    lines: &mut Vec<String>,
+) -> Result<Exit, LabError> {
     let (path, text) = (folder.join(name::COMMAND), format!("{}\n", shown(&command)));
     fs::write(&path, text).map_err(LabError::file(&path))?;
     let complaints = folder.join(name::COMPLAINTS);
@@ -106,13 +99,12 @@ pub fn run(
         (Wire::Stdio, None) => return Err(LabError::Program("the emulator has no standard output".to_owned())),
     };
     let input = group.child().stdin.take();
-    let mut session = Session { folder, monitor, input, qmp: None, lines: Vec::new() };
+    let mut session = Session { folder, monitor, input, qmp: None, lines };
     let exit = session.listen(&mut group, &serial, &ended, patience);
     drop(group);
     ended.set();
     let exit = exit?;
-    let exit = if stdio || !matches!(exit, Exit::Status(_)) { exit } else { Exit::Meaningless };
-    Ok(Seen { lines: session.lines, exit })
+    Ok(if stdio || !matches!(exit, Exit::Status(_)) { exit } else { Exit::Meaningless })
 }
 
 impl Session<'_> {
@@ -240,8 +232,9 @@ mod tests {
         let folder = folder(name);
         let mut command = Command::new("sh");
         command.current_dir(&folder).args(["-c", script]);
-        let seen = run(command, wire, Monitor::Absent, &folder, patience(silence)).unwrap();
-        (judge(&EXPECTED, &seen.lines, seen.exit), folder)
+        let mut lines = Vec::new();
+        let exit = run(command, wire, Monitor::Absent, &folder, patience(silence), &mut lines).unwrap();
+        (judge(&EXPECTED, &lines, exit), folder)
     }
 
     const LONG: Duration = Duration::from_secs(30);
@@ -293,7 +286,8 @@ mod tests {
         let folder = folder("sync");
         let mut command = Command::new("sh");
         command.current_dir(&folder).args(["-c", r#"echo '{"event":"sync","want":"fire"}'; read x"#]);
-        let error = run(command, &Wire::Stdio, Monitor::Absent, &folder, patience(LONG)).unwrap_err();
+        let mut lines = Vec::new();
+        let error = run(command, &Wire::Stdio, Monitor::Absent, &folder, patience(LONG), &mut lines).unwrap_err();
         assert!(error.to_string().contains("`fire`"), "{error}");
         fs::remove_dir_all(folder).unwrap();
     }
