@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(100);
 const LEAVING: Duration = Duration::from_secs(20);
 /// How long QEMU's monitor may take for one answer, on a busy host.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take once the run is given up: that comes on top of every limit.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 /// What the image waits for after it asked for something that only the host can do.
 const GO: &[u8] = b"g";
 /// Memory larger than this is not written to a file after a hang, in MiB.
@@ -168,7 +170,7 @@ impl Session<'_> {
         let (Some(cpu), Some(times)) = (number("cpu_index"), number("n")) else {
             return Err(LabError::Input(format!("the image asks for `{want}` without cpu_index and n")));
         };
-        let qmp = self.qmp()?;
+        let qmp = self.qmp(ANSWER)?;
         for _ in 0..times {
             qmp.inject(MachineCheck { cpu, reach }, Deadline::after(ANSWER))?;
         }
@@ -178,15 +180,15 @@ impl Session<'_> {
         sent.map_err(|error| LabError::Program(format!("the emulator does not listen: {error}")))
     }
 
-    /// The monitor, connected when it is needed first.
-    fn qmp(&mut self) -> Result<&mut Qmp, LabError> {
+    /// The monitor, connected within `patience` when it is needed first.
+    fn qmp(&mut self, patience: Duration) -> Result<&mut Qmp, LabError> {
         if self.monitor == Monitor::Absent {
             return Err(LabError::Input("this emulator has no monitor".to_owned()));
         }
         match &mut self.qmp {
             Some(qmp) => Ok(qmp),
             none => {
-                let qmp = Qmp::connect(self.folder, &self.folder.join(name::QMP), Deadline::after(ANSWER))?;
+                let qmp = Qmp::connect(self.folder, &self.folder.join(name::QMP), Deadline::after(patience))?;
                 Ok(none.insert(qmp))
             }
         }
@@ -196,10 +198,14 @@ impl Session<'_> {
     fn inspect(&mut self) {
         let Monitor::Qmp { ram_mib } = self.monitor else { return };
         let (registers, memory) = (self.folder.join(name::REGISTERS), self.folder.join(name::MEMORY));
-        let inspected = self.qmp().and_then(|qmp| {
-            let text = qmp.registers(Deadline::after(ANSWER))?;
+        let inspected = self.qmp(LAST_ANSWER).and_then(|qmp| {
+            let text = qmp.registers(Deadline::after(LAST_ANSWER))?;
             fs::write(&registers, text).map_err(LabError::file(&registers))?;
-            if ram_mib <= MEMORY_MIB_MAX { qmp.dump_guest_memory(&memory, Deadline::after(ANSWER)) } else { Ok(()) }
+            if ram_mib <= MEMORY_MIB_MAX {
+                qmp.dump_guest_memory(&memory, Deadline::after(LAST_ANSWER))
+            } else {
+                Ok(())
+            }
         });
         if let Err(error) = inspected {
             // If even that can't be written, the file is missing, which says as much.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::configuration::{Configuration, Emulator};
+use crate::configuration::Configuration;
 use crate::judge::{End, Expected};
 
 /// When a trial runs.
@@ -34,6 +34,8 @@ pub struct Trial {
     words: &'static str,
     /// How it ends.
     end: End,
+    /// Mode of the local APICs, if not the configuration's.
+    apic: Option<&'static str>,
     /// CPUs that the command line names beyond those that the machine has.
     missing_cpus: u32,
     /// Generations of torture.
@@ -57,6 +59,7 @@ impl Trial {
     #[must_use]
     pub fn command_line(&self) -> String {
         let Configuration { cpus, timeout_ms, apic, emulator, .. } = *self.configuration;
+        let apic = self.apic.unwrap_or(apic);
         let (words, cpus, exit) = (self.words, cpus + self.missing_cpus, emulator.name());
         let generations =
             if self.generations == 0 { String::new() } else { format!(" generations={}", self.generations) };
@@ -122,6 +125,7 @@ const fn short(configuration: &'static Configuration, test: &'static str, words:
         configuration,
         words,
         end,
+        apic: None,
         missing_cpus: 0,
         generations: 0,
         length: Length::Short,
@@ -158,7 +162,8 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
                 missing_cpus: 1,
                 ..short(configuration, "missing-cpu", "t=smp", End::Refuses { naming: "4 CPUs are online, but cpus=5" })
             },
-            short(configuration, "no-x2apic", "t=smp apic=x2", End::Refuses { naming: "x2" }),
+            // TCG has no x2APIC.
+            Trial { apic: Some("x2"), ..short(configuration, "no-x2apic", "t=smp", End::Refuses { naming: "x2APIC" }) },
         ],
         "qemu-epyc-8" => vec![smp(configuration), torture(configuration, FEW_GENERATIONS)],
         "qemu-epyc-16" => {
@@ -169,12 +174,14 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             let twice = |trial| Trial { repeat: Repeat::Identical, ..trial };
             vec![twice(smp(configuration)), twice(skeleton(configuration))]
         }
-        "qemu-bios" | "qemu-uefi" | "bochs-ryzen-2" => vec![skeleton(configuration)],
+        "qemu-bios" | "qemu-uefi" => vec![skeleton(configuration)],
         "bochs-ryzen-4" => vec![torture(configuration, GENERATIONS)],
         // A broadcast SMI: see the conformance cases. Here its firmware shares the machine with parked CPUs.
         "qemu-smm" | "qemu-la57" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
-        // Intel: no CLGI, which the skeleton needs.
-        _ if configuration.emulator == Emulator::Bochs && configuration.cpus == 2 => vec![smp(configuration)],
+        // The skeleton needs three CPUs, and one with CLGI.
+        "bochs-ryzen-2" | "bochs-haswell-2" | "bochs-tigerlake-2" => {
+            vec![smp(configuration), torture(configuration, FEW_GENERATIONS)]
+        }
         _ => vec![torture(configuration, FEW_GENERATIONS)],
     }
 }
@@ -188,6 +195,7 @@ pub fn all() -> Vec<Trial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::configuration::Emulator;
 
     #[test]
     fn every_configuration_has_a_trial_and_names_are_unique() {
