@@ -9,12 +9,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use cpu_park::policy::carry::{Goal, Outcome};
 use park_core::lot::{Stage, bay, header, layout};
 use park_core::op::{Confirm, Timing};
-use park_core::{Clock, IpiSender, LotMemory, Mechanism, PhysAddr, Ticks};
+use park_core::{Clock, Event, IpiSender, LotMemory, Mechanism, PhysAddr, Ticks};
 use park_x86::code::bay_labels;
 use park_x86::frame::Arrival;
 use park_x86::registers::control::Cr4;
 
 use crate::choices::{Breakage, Choice};
+use crate::cmdline::Host;
+use crate::image::conformance::host;
 use crate::image::failure::Failure;
 use crate::image::fleet::Fleet;
 use crate::image::parking::{Parked, cpu_field, mechanism_field};
@@ -102,6 +104,8 @@ pub(crate) fn run(world: &World, fleet: &mut Fleet, owner: &Owner, breakage: Bre
     for parked in fleet.parked() {
         if swept {
             sweep(world, owner, &parked, &mut tally)?;
+        } else if breakage == Breakage::NoMce {
+            check_machine(world, owner, &parked, &mut tally)?;
         } else {
             fire(world, owner, &parked, &mut tally)?;
         }
@@ -191,6 +195,24 @@ fn write(owner: &Owner, offset: u64, byte: u8) -> Result<(), Failure> {
     let (mut memory, shift) = (owner.platform.memory(), offset % 8 * 8);
     let word = memory.load(offset & !7)? & !(0xff << shift);
     Ok(memory.store(offset & !7, word | u64::from(byte) << shift)?)
+}
+
+/// Asks the host for a machine check, and waits for what a good lot does about it.
+fn check_machine(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tally) -> Result<(), Failure> {
+    if world.options.host != Host::Answers {
+        return Err(Failure::Machine("break=no-mce needs a host that raises machine checks; give host=yes"));
+    }
+    let count = || owner.platform.memory().load(parked.bay.offset() + bay::EVENTS).map(|events| events >> u32::BITS);
+    let before = count()?;
+    serial::emit("fire", &[cpu_field(parked), mechanism_field(parked), ("what", Value::Text(Event::McLocal.name()))]);
+    host::ask(world, Event::McLocal, parked.cpu)?;
+    tally.fired += 1;
+    if world.wait(|| count().is_ok_and(|count| count > before), "a machine check").is_ok() {
+        tally.witnessed += 1;
+    } else {
+        lose(parked, "it did not count its machine check", tally);
+    }
+    Ok(())
 }
 
 /// Sends one NMI, and waits for what a good lot does about it.
