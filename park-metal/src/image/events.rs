@@ -1,5 +1,7 @@
 //! Events at parked CPUs, each witnessed at its target.
 
+use core::sync::atomic::Ordering;
+
 use park_core::lot::bay;
 use park_core::op::{Confirm, Processor, SinkToSipi, Timing};
 use park_core::{Clock, Condition, Event, IpiSender, LotMemory, Mechanism, PlatformError, Response, Ticks};
@@ -12,11 +14,12 @@ use crate::image::parking::{Parked, cpu_field, detect_here, mechanism_field};
 use crate::image::percpu::PerCpu;
 use crate::image::serial;
 use crate::image::smi::{SmiStub, send_smi};
-use crate::image::smp;
+use crate::image::smp::{self, expect};
 use crate::image::torture::Tally;
+use crate::image::traps::FIXED_VECTOR;
 use crate::image::world::World;
 use crate::platform::Owner;
-use crate::platform::apic::local_apic;
+use crate::platform::apic::{local_apic, send_fixed};
 use crate::report::Value;
 
 /// NMIs to each CPU in each generation, one after the other.
@@ -95,12 +98,36 @@ pub(crate) fn fire(world: &World, owner: &Owner, parked: &Parked, tally: &mut Ta
             }
         }
     }
+    parked.cpu.fixed_sent.store(reachable.into(), Ordering::Release);
+    if reachable {
+        parked.cpu.fixed_count.store(0, Ordering::Release);
+        // Looked for when the CPU is back: `witness_fixed`.
+        send_fixed(parked.cpu.apic_id, FIXED_VECTOR)?;
+        tally.fired += 1;
+    }
     let line = parked.bay.offset() + bay::FAULT_CR2;
     for value in 1..=STORES {
         // The fault record's CR2 shares the doorbell's line, and nobody reads it while the CPU waits.
         owner.platform.memory().store(line, value)?;
         tally.fired += 1;
         tally.witnessed += u64::from(owner.platform.memory().load(line)? == value);
+    }
+    Ok(())
+}
+
+/// Counts the fixed interrupt that a CPU was sent while it was parked, now that it is back: it did not come, but waits, or
+/// was dropped by a local APIC that is switched off by software, or by an INIT.
+///
+/// The manuals leave it open what such an APIC does with it (SDM vol. 3, "Local APIC State After It Has Been Software
+/// Disabled"): TCG and Bochs keep it.
+pub(crate) fn witness_fixed(cpu: &PerCpu, tally: &mut Tally) -> Result<(), Failure> {
+    if cpu.fixed_sent.swap(0, Ordering::AcqRel) == 0 {
+        return Ok(());
+    }
+    expect(cpu, "fixed interrupts that it took while it was parked", cpu.fixed_count.load(Ordering::Acquire), 0)?;
+    match cpu.fixed_pending.load(Ordering::Acquire) {
+        0 => tally.dropped += 1,
+        _ => tally.witnessed += 1,
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use park_core::op::{AwaitArrival, AwaitLeft, Bay, Left, Reservation, Reserve, Si
 use park_core::{Cpu, Entry, LotMemory, Mechanism, PhysAddr, Register, Summon, Ticks};
 use park_x86::arrive;
 use park_x86::frame::{Arrival, Departure, FRAME_LEN, Placement, SELECTOR_MAX};
+use park_x86::registers::apic::{IRR, nth};
 use park_x86::sanitise::{self, Context, Paravirtual};
 
 use crate::cpu_tables::{CODE_SELECTOR, DATA_SELECTOR, TSS_SELECTOR};
@@ -16,6 +17,7 @@ use crate::image::area::{Area, Frame};
 use crate::image::failure::Failure;
 use crate::image::lot::timing;
 use crate::image::percpu::{self, PerCpu};
+use crate::image::traps::FIXED_VECTOR;
 use crate::image::world::{World, come_home};
 use crate::image::{broken, insn, serial, sweep, trouble};
 use crate::platform::Owner;
@@ -222,11 +224,18 @@ pub(crate) extern "C" fn woken(bay_index: u64) -> ! {
     if let Err(error) = cpu.registers.take() {
         serial::emit_failure(format_args!("CPU {} can't read its registers: {error}", cpu.index));
     }
+    cpu.fixed_pending.store(u64::from(fixed_is_pending()), Ordering::Release);
     cpu.entries.fetch_add(1, Ordering::AcqRel);
     if let Err(error) = give_back(bay_index) {
         serial::emit_failure(format_args!("CPU {} can't give back its bay: {error}", cpu.index));
     }
     come_home()
+}
+
+/// True if the image's fixed interrupt waits in the executing CPU's local APIC, which is still switched off by software.
+fn fixed_is_pending() -> bool {
+    let (register, bit) = (nth(IRR, u16::from(FIXED_VECTOR / 32)), FIXED_VECTOR % 32);
+    this_cpu().read(Register::Apic(register)).is_ok_and(|pending| pending >> bit & 1 == 1)
 }
 
 /// Gives back the bay of the executing CPU.

@@ -36,6 +36,10 @@ pub(crate) struct PerCpu {
     pub(crate) phys_offset: AtomicU64,
     /// Times that it has entered the kernel again out of a lot.
     pub(crate) entries: AtomicU64,
+    /// 1 if it was sent a fixed interrupt while it was parked last, else 0.
+    pub(crate) fixed_sent: AtomicU64,
+    /// 1 if a fixed interrupt was pending in its local APIC when it did so last, else 0.
+    pub(crate) fixed_pending: AtomicU64,
     /// What it found in its registers when it did so last.
     pub(crate) registers: Snapshot,
     /// The CPU's number in the image; 0 is the boot CPU.
@@ -72,6 +76,8 @@ impl PerCpu {
             job_argument: AtomicU64::new(0),
             phys_offset: AtomicU64::new(0),
             entries: AtomicU64::new(0),
+            fixed_sent: AtomicU64::new(0),
+            fixed_pending: AtomicU64::new(0),
             registers: Snapshot::new(),
             index,
             apic_id,

@@ -15,8 +15,9 @@ const DONE: u8 = b'g';
 pub(crate) fn ask(world: &World, event: Event, target: &PerCpu) -> Result<(), Failure> {
     let fields = [
         ("want", Value::Text(event.name())),
-        ("cpu", Value::Number(target.index.into())),
+        ("cpu_index", Value::Number(target.index.into())),
         ("apic_id", Value::Number(target.apic_id.0.into())),
+        ("n", Value::Number(1)),
     ];
     serial::emit("sync", &fields);
     Ok(world.wait(|| serial::receive() == Some(DONE), "the host")?)
