@@ -5,11 +5,13 @@
 
 mod abi;
 mod claims;
+mod embedding;
 mod guarantees;
 mod readme;
 mod registers;
 mod rules;
 mod sanitising;
+mod silicon;
 
 pub use readme::readme;
 
@@ -35,6 +37,8 @@ pub fn pages() -> Vec<Page> {
         ("claims.md", claims::page()),
         ("guarantees.md", guarantees::page()),
         ("rules.md", rules::page()),
+        ("silicon.md", silicon::page()),
+        ("embedding.md", embedding::page()),
     ]
     .into_iter()
     .map(|(name, text)| Page { name, text: format!("{NOTE}{text}") })
