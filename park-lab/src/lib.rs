@@ -18,6 +18,7 @@ pub mod lab;
 pub mod line;
 pub mod qemu;
 pub mod qmp;
+pub mod rig;
 pub mod serial;
 pub mod session;
 pub mod tool;

@@ -18,7 +18,7 @@ const MESSAGES_OF_START: u64 = 3;
 
 /// Why the simulator failed as a rig.
 #[derive(Debug)]
-pub(crate) enum SimError {
+pub enum SimError {
     /// The world can't be played.
     World(WorldError),
     /// Nobody has parked a CPU.
@@ -46,12 +46,12 @@ impl From<WorldError> for SimError {
 }
 
 /// A simulated machine of three CPUs, of which one is parked.
-pub(crate) struct SimRig<'a> {
+pub struct SimRig<'a> {
     config: MachineConfig,
     processor: Processor,
     orders: OrdersOf<'a>,
-    /// Values of the knobs, before what the event implies.
-    pub(crate) knobs: Knobs,
+    /// Values of the knobs. What an event implies comes on top of them.
+    pub knobs: Knobs,
     event: Option<Event>,
     /// A CPU that was parked by each mechanism so far, to begin again from.
     fresh: Vec<(Mechanism, Option<Parked>)>,
@@ -63,9 +63,18 @@ pub(crate) struct SimRig<'a> {
     overwrites: u32,
 }
 
+impl fmt::Debug for SimRig<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, event, parked, .. } = self;
+        let parked = parked.as_ref().map(|parked| parked.mechanism);
+        let mut shown = f.debug_struct("SimRig");
+        shown.field("processor", processor).field("event", event).field("parked", &parked).finish_non_exhaustive()
+    }
+}
+
 impl<'a> SimRig<'a> {
     /// Parks the bootstrap processor or another of the machine that `config` describes.
-    pub(crate) fn new(config: MachineConfig, processor: Processor, orders: OrdersOf<'a>) -> Self {
+    pub fn new(config: MachineConfig, processor: Processor, orders: OrdersOf<'a>) -> Self {
         let knobs = Knobs::default();
         let fresh = Vec::new();
         Self {

@@ -1,0 +1,5 @@
+//! Rigs of the conformance suite that run on this host.
+
+mod sim;
+
+pub use sim::{SimError, SimRig};
