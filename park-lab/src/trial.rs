@@ -147,13 +147,36 @@ const fn torture(configuration: &'static Configuration, generations: u32) -> Tri
     Trial { generations, limit: LONG_LIMIT, ..trial }
 }
 
+/// Lots that are broken on purpose lose CPUs, and their controls, which are as slow, lose none.
+fn broken(configuration: &'static Configuration) -> Vec<Trial> {
+    let holds = End::Completes { test: "torture" };
+    [
+        ("wide-window", "t=torture break=wide-window", holds),
+        ("no-window", "t=torture break=no-window", End::Loses { test: "torture" }),
+        ("slow-arrival", "t=torture break=slow-arrival", holds),
+        ("early-ack", "t=torture break=early-ack", End::GoesDown { after: "overwriting" }),
+        ("no-idt", "t=torture break=no-idt", End::GoesDown { after: "fire" }),
+    ]
+    .into_iter()
+    .map(|(test, words, end)| short(configuration, test, words, end))
+    .collect()
+}
+
+/// CPUs that do not come, or come late; more of them than bays; lots where none can be.
+const fn trouble(configuration: &'static Configuration) -> Trial {
+    short(configuration, "trouble", "t=trouble", End::Completes { test: "trouble" })
+}
+
 /// All trials on one configuration.
 fn on(configuration: &'static Configuration) -> Vec<Trial> {
     match configuration.name {
-        "qemu-epyc" => vec![
+        "qemu-epyc" => [
             smp(configuration),
             skeleton(configuration),
             torture(configuration, GENERATIONS),
+            // With machine checks, which the host raises.
+            Trial { test: "torture-mc", words: "t=torture host=yes", ..torture(configuration, FEW_GENERATIONS) },
+            trouble(configuration),
             // Tests of the tests: what is wrong is named.
             short(configuration, "ud2", "t=fault", End::Faults { vector: INVALID_OPCODE }),
             short(configuration, "no-such-test", "t=nothing", End::Refuses { naming: "unknown test `nothing`" }),
@@ -164,7 +187,10 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             },
             // TCG has no x2APIC.
             Trial { apic: Some("x2"), ..short(configuration, "no-x2apic", "t=smp", End::Refuses { naming: "x2APIC" }) },
-        ],
+        ]
+        .into_iter()
+        .chain(broken(configuration))
+        .collect(),
         "qemu-epyc-8" => vec![smp(configuration), torture(configuration, FEW_GENERATIONS)],
         "qemu-epyc-16" => {
             let soak = torture(configuration, SOAK_GENERATIONS);
@@ -175,7 +201,10 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             vec![twice(smp(configuration)), twice(skeleton(configuration))]
         }
         "qemu-bios" | "qemu-uefi" => vec![skeleton(configuration)],
-        "bochs-ryzen-4" => vec![torture(configuration, GENERATIONS)],
+        "bochs-ryzen-4" => [torture(configuration, GENERATIONS), trouble(configuration)]
+            .into_iter()
+            .chain(broken(configuration))
+            .collect(),
         // A broadcast SMI: see the conformance cases. Here its firmware shares the machine with parked CPUs.
         "qemu-smm" | "qemu-la57" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
         // The skeleton needs three CPUs, and one with CLGI.
@@ -230,7 +259,7 @@ mod tests {
         let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
         assert_eq!(names("*"), all().len());
         assert_eq!(names("qemu-epyc/torture"), 1);
-        assert_eq!(names("qemu-epyc/*"), 8);
+        assert_eq!(names("qemu-epyc/*"), 15);
         assert_eq!(names("torture"), names("*/torture"));
         assert_eq!(names("qemu-epyc"), 0);
         assert_eq!(names("?mp"), names("smp"));
