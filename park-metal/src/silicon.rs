@@ -102,7 +102,7 @@ questions! {
         "laps of a monitored wait in a quiet second: none or a few, or as many as a loop makes",
         ["yes" = "yes", "never" = "never"];
     MaskedIntrMwait "masked-intr-mwait", Some("masked-intr-mwait"), Asking::Always,
-        "Does a masked interrupt end MWAIT with ECX[0]=0?", "S:MWAIT: \"may result in exit even if masked\"",
+        "Does a masked interrupt end MWAIT with bit 0 of ECX clear?", "S:MWAIT: \"may result in exit even if masked\"",
         "laps before and after a fixed IPI with IF=0",
         ["waits" = "waits", "ends" = "ends"];
     BlockedNmiMwait "blocked-nmi-mwait", Some("blocked-nmi-mwait"), Asking::Always,
