@@ -166,14 +166,9 @@ impl Session<'_> {
             "mc-broadcast" => Reach::Broadcast,
             _ => return Err(LabError::Input(format!("the image asks for `{want}`, which this lab can't do"))),
         };
-        let number = |key| line.number(key).and_then(|number| u32::try_from(number).ok());
-        let (Some(cpu), Some(times)) = (number("cpu_index"), number("n")) else {
-            return Err(LabError::Input(format!("the image asks for `{want}` without cpu_index and n")));
-        };
-        let qmp = self.qmp(ANSWER)?;
-        for _ in 0..times {
-            qmp.inject(MachineCheck { cpu, reach }, Deadline::after(ANSWER))?;
-        }
+        let cpu = line.number("cpu").and_then(|number| u32::try_from(number).ok());
+        let cpu = cpu.ok_or_else(|| LabError::Input(format!("the image asks for `{want}` and names no cpu")))?;
+        self.qmp(ANSWER)?.inject(MachineCheck { cpu, reach }, Deadline::after(ANSWER))?;
         let input =
             self.input.as_mut().ok_or_else(|| LabError::Input("nothing can be sent to the image".to_owned()))?;
         let sent = input.write_all(GO).and_then(|()| input.flush());

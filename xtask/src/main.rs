@@ -3,6 +3,7 @@
 mod debian;
 mod group;
 mod image;
+mod lab;
 mod msrv;
 mod none;
 mod package;

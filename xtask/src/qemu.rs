@@ -117,7 +117,7 @@ fn run(run: &Run, deadline: Deadline) -> Result<(), StageError> {
     let mut group = Group::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let serial = collect(group.child().stdout.take());
     let complaints = collect(group.child().stderr.take());
-    let status = group.wait(deadline);
+    let status = group.wait("QEMU", deadline).map_err(StageError::from);
     // Ends QEMU if it still runs, so that both readers come to their ends.
     drop(group);
     let (serial, complaints) = (serial.join().unwrap_or_default(), complaints.join().unwrap_or_default());

@@ -15,8 +15,18 @@ struct Package {
 }
 
 /// All packages.
-const PACKAGES: [Package; 3] = [
+const PACKAGES: [Package; 13] = [
     Package { name: "qemu-system-x86", reason: "runs the freestanding image" },
+    Package { name: "ovmf", reason: "UEFI for QEMU, with and without SMM" },
+    Package { name: "bochs", reason: "runs the freestanding image with real MWAIT and x2APIC" },
+    Package { name: "bochs-term", reason: "Bochs without a display" },
+    Package { name: "bochsbios", reason: "BIOS of Bochs" },
+    Package { name: "vgabios", reason: "video BIOS of Bochs" },
+    Package { name: "grub-common", reason: "grub-mkrescue, which makes ISOs" },
+    Package { name: "grub-pc-bin", reason: "GRUB for BIOS, in ISOs" },
+    Package { name: "grub-efi-amd64-bin", reason: "GRUB for UEFI, in ISOs" },
+    Package { name: "xorriso", reason: "writes ISOs, for grub-mkrescue" },
+    Package { name: "mtools", reason: "the file system in ISOs that UEFI boots from" },
     Package { name: "rustc-web", reason: "a compiler that can build core for x86_64-unknown-none" },
     Package { name: "rust-web-src", reason: "the source of core, for that" },
 ];
@@ -26,7 +36,7 @@ pub(crate) fn run(deadline: Deadline) -> Result<(), StageError> {
     let mut missing = Vec::new();
     for package in &PACKAGES {
         let installed = debian::is_installed(package.name, deadline)?;
-        println!("{:<16} {:<8} {}", package.name, if installed { "present" } else { "missing" }, package.reason);
+        println!("{:<20} {:<8} {}", package.name, if installed { "present" } else { "missing" }, package.reason);
         if !installed {
             missing.push(package.name);
         }

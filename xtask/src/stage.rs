@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::{image, msrv, none, package, qemu, setup, tools};
+use crate::{image, lab, msrv, none, package, qemu, setup, tools};
 
 /// The whole test takes no longer, from nothing built, on two cores.
 const TOTAL_LIMIT: Duration = minutes(40);
@@ -15,39 +15,7 @@ pub(crate) const fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-/// A moment, and how long the wait for it was meant to be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline {
-    at: Instant,
-    limit: Duration,
-}
-
-impl Deadline {
-    /// `limit` from now on.
-    pub(crate) fn after(limit: Duration) -> Self {
-        Self { at: Instant::now() + limit, limit }
-    }
-
-    /// The earlier of the two.
-    fn or_before(self, other: Self) -> Self {
-        if other.at < self.at { other } else { self }
-    }
-
-    /// True from the moment on.
-    pub(crate) fn has_passed(&self) -> bool {
-        Instant::now() >= self.at
-    }
-
-    /// What is left until then.
-    pub(crate) fn remaining(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
-
-    /// That it has passed, as an error.
-    pub(crate) fn error(&self) -> StageError {
-        StageError::new(format!("ended at its time limit of {} s", self.limit.as_secs()))
-    }
-}
+pub(crate) use park_lab::deadline::Deadline;
 
 /// Why a stage failed, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +25,12 @@ impl StageError {
     /// An error that says `what`.
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self(what.into())
+    }
+}
+
+impl From<park_lab::LabError> for StageError {
+    fn from(error: park_lab::LabError) -> Self {
+        Self(error.to_string())
     }
 }
 
@@ -108,7 +82,7 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 16] = [
+const STAGES: [Stage; 18] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
@@ -121,6 +95,8 @@ const STAGES: [Stage; 16] = [
     Stage::new("qemu-torture", Needs::Image, qemu::LIMIT, qemu::torture),
     Stage::new("qemu-trouble", Needs::Image, qemu::LIMIT, qemu::trouble),
     Stage::new("qemu-broken", Needs::Image, qemu::LIMIT, qemu::broken),
+    Stage::new("lab-qemu", Needs::Image, lab::QEMU_LIMIT, lab::qemu),
+    Stage::new("lab-bochs", Needs::Image, lab::BOCHS_LIMIT, lab::bochs),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),
     Stage::new("msrv", Needs::Debian, minutes(10), msrv::check),
     Stage::new("package", Needs::Rust, minutes(10), package::check),
@@ -220,14 +196,5 @@ mod tests {
         ]);
         assert_eq!(text.lines().last(), Some("1 passed, 2 failed"));
         assert!(text.contains("b                FAILED        1.2  so\n"), "{text}");
-    }
-
-    #[test]
-    fn the_earlier_deadline_counts() {
-        let (early, late) = (Deadline::after(minutes(1)), Deadline::after(minutes(2)));
-        assert_eq!(early.or_before(late).limit, minutes(1));
-        assert_eq!(late.or_before(early).limit, minutes(1));
-        assert!(Deadline::after(Duration::ZERO).has_passed());
-        assert!(!early.has_passed());
     }
 }
