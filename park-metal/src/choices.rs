@@ -33,7 +33,7 @@ pub enum Breakage {
     NoIdt,
     /// CPUs wait with CR4.MCE = 0: a machine check is a shutdown.
     NoMce,
-    /// CPUs acknowledge 10 ms before they have left their owner's memory.
+    /// CPUs acknowledge some tens of ms before they have left their owner's memory.
     EarlyAck,
     /// Nothing, but they are as slow as with [`EarlyAck`](Self::EarlyAck): the control, which loses nobody.
     SlowArrival,

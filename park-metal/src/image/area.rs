@@ -41,7 +41,7 @@ const IST_STACK_BYTES: u64 = 0x1800;
 /// Bytes left free at the very top, so that an empty stack's RSP still lies in the area.
 const STACK_TOP_GAP: u64 = 16;
 /// What [`Area::wipe`] fills with: 0xcc is INT3 as code, and no valid descriptor, gate or pointer.
-const WIPE_BYTE: u8 = 0xcc;
+pub(crate) const WIPE_BYTE: u8 = 0xcc;
 /// Bits 51:12 of CR3 and of a page-table entry: a physical address (SDM vol. 3, 4.5).
 const TABLE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Bits of an address below the index into the PML4 (SDM vol. 3, 4.5.4).

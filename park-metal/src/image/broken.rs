@@ -11,11 +11,12 @@ use park_core::lot::{Stage, bay, header, layout};
 use park_core::op::{Confirm, Timing};
 use park_core::{Clock, Event, IpiSender, LotMemory, Mechanism, PhysAddr, Ticks};
 use park_x86::code::bay_labels;
-use park_x86::frame::Arrival;
+use park_x86::frame::{Arrival, FRAME_LEN};
 use park_x86::registers::control::Cr4;
 
 use crate::choices::{Breakage, Choice};
 use crate::cmdline::Host;
+use crate::image::area::{Area, Frame, WIPE_BYTE};
 use crate::image::conformance::host;
 use crate::image::failure::Failure;
 use crate::image::fleet::Fleet;
@@ -44,8 +45,9 @@ unsafe extern "C" {
     safe static metal_broken_end: u8;
 }
 
-/// From an early acknowledgement to the end of what it acknowledges.
-const EARLY_US: u64 = 10_000;
+/// From an early acknowledgement to the end of what it acknowledges: 10 ms, and the time in which Bochs reports that
+/// memory is being overwritten.
+const EARLY_US: u64 = 40_000;
 /// From the look at the doorbell to HLT.
 const WINDOW_US: u64 = 2_000;
 /// From the NMI that makes a CPU look at its doorbell to the one that it must not miss: the steps of a sweep through the
@@ -97,6 +99,10 @@ pub(crate) fn run(world: &World, fleet: &mut Fleet, owner: &Owner, breakage: Bre
     fleet.plan(world, if swept { Choice::Only(Mechanism::Hlt) } else { world.options.choice }, 0)?;
     fleet.carry(world, owner, Goal::Park);
     serial::emit("overwriting", &[]);
+    // What an early CPU still uses comes first: the rest takes longer than the 10 ms on slow emulators.
+    for parked in fleet.parked() {
+        Area::of(parked.cpu).write_frame(Frame::Arrival, &[WIPE_BYTE; FRAME_LEN]);
+    }
     // SAFETY: all have acknowledged, truly or not.
     tally.overwritten_bytes = unsafe { sled::overwrite(world, &[]) };
     tally.lost += fleet.report_unless(Outcome::Parked);
