@@ -4,6 +4,8 @@
 //! They are the simulator's knobs, asked of a machine: [`Subject::knob`] names the knob, and each [`Answer`] the value that it
 //! stands for. `image/silicon` does the asking. Citations are those of the knobs: S is the Intel SDM vol. 3, A the AMD APM vol. 2.
 
+use park_x86::features::Vendor;
+
 /// One possible answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Answer {
@@ -41,6 +43,19 @@ pub struct Subject {
     pub asking: Asking,
     /// All answers; the report holds one of them, or none with a reason.
     pub answers: &'static [Answer],
+}
+
+impl Subject {
+    /// The knob that the answer of a CPU of this make is a value of: some knobs are one vendor's, by their names.
+    #[must_use]
+    pub fn knob_on(&self, vendor: Vendor) -> Option<&'static str> {
+        let is_amd = matches!(vendor, Vendor::Amd | Vendor::Hygon);
+        self.knob.filter(|knob| match knob.rsplit('-').next() {
+            Some("amd") => is_amd,
+            Some("intel") => !is_amd,
+            _ => true,
+        })
+    }
 }
 
 macro_rules! questions {
@@ -103,7 +118,7 @@ questions! {
         ["yes" = "yes", "never" = "never"];
     MaskedIntrMwait "masked-intr-mwait", Some("masked-intr-mwait"), Asking::Always,
         "Does a masked interrupt end MWAIT with bit 0 of ECX clear?", "S:MWAIT: \"may result in exit even if masked\"",
-        "laps before and after a fixed IPI with IF=0",
+        "laps before and after a fixed IPI with IF=0, four times",
         ["waits" = "waits", "ends" = "ends"];
     BlockedNmiMwait "blocked-nmi-mwait", Some("blocked-nmi-mwait"), Asking::Always,
         "Does a blocked NMI end MWAIT?", "both manuals silent",
@@ -111,7 +126,7 @@ questions! {
         ["waits" = "waits", "ends" = "ends"];
     NearStoreWakes "near-store-wakes", Some("near-store-wakes"), Asking::Always,
         "Does a store beside the smallest line, inside the largest, end MWAIT?", "S:8.10.5: false triggers are allowed there",
-        "laps before and after stores behind the smallest line of CPUID leaf 5",
+        "laps before and after stores behind the smallest line of CPUID leaf 5, four times",
         ["no" = "no", "yes" = "yes", "lines-are-alike"];
     MonitorLost "monitor-lost", Some("monitor-lost"), Asking::Always,
         "Are stores to the monitored line missed?", "errata APL30, ICX143, LNL030, Zen 1109",
@@ -347,6 +362,17 @@ mod tests {
             }
         }
         assert_eq!(Question::NmiDepth.answer("3"), None);
+    }
+
+    #[test]
+    fn knobs_of_one_vendor_are_not_the_others() {
+        let on = |question: Question, vendor| question.subject().knob_on(vendor);
+        assert_eq!(on(Question::IrrAcrossInit, Vendor::Amd), Some("irr-across-init-amd"));
+        assert_eq!(on(Question::IrrAcrossInit, Vendor::Intel), None);
+        assert_eq!(on(Question::NmiWfs, Vendor::Hygon), None);
+        assert_eq!(on(Question::NmiWfs, Vendor::Intel), Some("nmi-wfs-intel"));
+        assert_eq!(on(Question::NmiDepth, Vendor::Amd), on(Question::NmiDepth, Vendor::Intel));
+        assert_eq!(on(Question::HsaveAcrossInit, Vendor::Amd), None);
     }
 
     #[test]

@@ -36,12 +36,21 @@ const STATUS_BROKEN: i32 = 5;
 enum End {
     /// The line `complete` of this test, with `ok`, as the last one.
     Complete,
+    /// As [`Complete`](Self::Complete), after lines `silicon` with these answers to these questions.
+    Answers(&'static [(&'static str, &'static str)]),
     /// As [`Complete`](Self::Complete) but not `ok`, after a line `torture` that counts lost CPUs.
     Lost,
     /// A reset: no line `complete`, and this event as the last one.
     Reset { last: &'static str },
     /// A line `fault` with this vector, and no line `complete`.
     Fault { vector: u64 },
+}
+
+/// What QEMU does when its machine is reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AfterReset {
+    Ends,
+    StartsAgain,
 }
 
 /// One run.
@@ -52,12 +61,14 @@ struct Run {
     /// More words for the image's command line.
     more: &'static str,
     end: End,
+    after_reset: AfterReset,
 }
 
 impl Run {
     /// A run of `test` on a model with SVM that is to pass.
     const fn of(test: &'static str) -> Self {
-        Self { test, cpus: 4, cpu_model: "EPYC", more: "", end: End::Complete }
+        let (end, after_reset) = (End::Complete, AfterReset::Ends);
+        Self { test, cpus: 4, cpu_model: "EPYC", more: "", end, after_reset }
     }
 }
 
@@ -106,10 +117,35 @@ pub(crate) fn broken(deadline: Deadline) -> Result<(), StageError> {
     Ok(())
 }
 
+/// Two generations with all counters.
+pub(crate) fn soak(deadline: Deadline) -> Result<(), StageError> {
+    run(&Run { more: "generations=2", ..Run::of("soak") }, deadline)
+}
+
+/// What QEMU 7.2 answers; and a question that resets the machine, whose answer the second start finds in memory.
+pub(crate) fn silicon(deadline: Deadline) -> Result<(), StageError> {
+    let answers = End::Answers(&[
+        ("mwait-waits", "never"),
+        ("nmi-depth", "1"),
+        ("nmi-apic-soft-off", "deliver"),
+        ("icr-busy", "idle"),
+        ("irr-across-init", "cleared"),
+        ("nmi-block-across-init", "cleared"),
+        ("vm-hsave-across-init", "kept"),
+    ]);
+    run(&Run { more: "hypervisor=yes", end: answers, ..Run::of("silicon") }, deadline)?;
+    let more = "hypervisor=yes ask=shutdown-resets";
+    let (end, after_reset) = (End::Answers(&[("shutdown-resets", "yes")]), AfterReset::StartsAgain);
+    run(&Run { more, end, after_reset, ..Run::of("silicon") }, deadline)
+}
+
 /// Runs the image and judges the run.
 fn run(run: &Run, deadline: Deadline) -> Result<(), StageError> {
     let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-m", "64", "-serial", "stdio"]);
+    command.args(["-nodefaults", "-display", "none", "-m", "64", "-serial", "stdio"]);
+    if run.after_reset == AfterReset::Ends {
+        command.arg("-no-reboot");
+    }
     command.args(["-accel", "tcg,thread=multi", "-cpu", run.cpu_model, "-smp", &run.cpus.to_string()]);
     command.args(["-device", EXIT_DEVICE]).arg("-kernel").arg(image::path()?);
     command.args(["-append", format!("t={} cpus={} {}", run.test, run.cpus, run.more).trim_end()]);
@@ -156,13 +192,13 @@ fn judge(run: &Run, serial: &[String], status: Option<i32>) -> Result<(), StageE
         None => Err(StageError::new("QEMU was killed")),
     };
     match run.end {
-        End::Complete | End::Lost => {
+        End::Complete | End::Lost | End::Answers(_) => {
             let last = events.last().filter(|event| is(event, "complete"));
             let last = last.ok_or_else(|| StageError::new("the last line is not the event `complete`"))?;
             if last.get("test").and_then(Value::as_str) != Some(run.test) {
                 return Err(StageError::new(format!("another test than {} is complete", run.test)));
             }
-            let ok = run.end == End::Complete;
+            let ok = run.end != End::Lost;
             if last.get("ok").and_then(Value::as_bool) != Some(ok) {
                 let verb = if ok { "does not hold" } else { "holds, though its lot is broken" };
                 return Err(StageError::new(format!("the image says that {} {verb}", run.test)));
@@ -170,6 +206,9 @@ fn judge(run: &Run, serial: &[String], status: Option<i32>) -> Result<(), StageE
             let total = events.iter().find(|event| is(event, "torture"));
             if !ok && total.and_then(|total| total.get("lost")).and_then(Value::as_u64).unwrap_or(0) == 0 {
                 return Err(StageError::new("no CPU was lost in a lot that is broken"));
+            }
+            if let End::Answers(answers) = run.end {
+                answers.iter().try_for_each(|&answer| answered(&events, answer))?;
             }
             ended_with(if ok { STATUS_PASSED } else { STATUS_FAILED })
         }
@@ -190,6 +229,18 @@ fn judge(run: &Run, serial: &[String], status: Option<i32>) -> Result<(), StageE
             }
             ended_with(STATUS_BROKEN)
         }
+    }
+}
+
+/// Fails unless the question has this answer among the lines.
+fn answered(events: &[Value], (question, wanted): (&str, &str)) -> Result<(), StageError> {
+    let field = |event: &Value, name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
+    let line = events.iter().find(|event| {
+        field(event, "event").as_deref() == Some("silicon") && field(event, "question").as_deref() == Some(question)
+    });
+    match line.and_then(|line| field(line, "answer")) {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(StageError::new(format!("the answer to {question} is {found:?}, not {wanted}"))),
     }
 }
 
@@ -236,6 +287,19 @@ mod tests {
         assert!(judged(End::Lost, no, Some(3)).is_err());
         assert!(judged(End::Lost, &(total(2) + OK), Some(1)).is_err());
         assert!(judged(End::Lost, &(total(2) + no), Some(0)).is_err());
+    }
+
+    #[test]
+    fn answers_are_compared() {
+        let end = End::Answers(&[("nmi-depth", "1")]);
+        let line = |answer: &str| {
+            format!("{{\"event\":\"silicon\",\"question\":\"nmi-depth\",\"answer\":\"{answer}\"}}\n{OK}")
+        };
+        assert_eq!(judged(end, &line("1"), Some(1)), Ok(()));
+        assert!(judged(end, &line("2"), Some(1)).is_err());
+        assert!(judged(end, &line(""), Some(1)).is_err());
+        assert!(judged(end, OK, Some(1)).is_err());
+        assert!(judged(end, &line("1"), Some(3)).is_err());
     }
 
     #[test]

@@ -94,6 +94,8 @@ const STAGES: [Stage; 18] = [
     Stage::new("qemu-skeleton", Needs::Image, qemu::LIMIT, qemu::skeleton),
     Stage::new("qemu-torture", Needs::Image, qemu::LIMIT, qemu::torture),
     Stage::new("qemu-trouble", Needs::Image, qemu::LIMIT, qemu::trouble),
+    Stage::new("qemu-silicon", Needs::Image, qemu::LIMIT, qemu::silicon),
+    Stage::new("qemu-soak", Needs::Image, qemu::LIMIT, qemu::soak),
     Stage::new("qemu-broken", Needs::Image, qemu::LIMIT, qemu::broken),
     Stage::new("lab-qemu", Needs::Image, lab::QEMU_LIMIT, lab::qemu),
     Stage::new("lab-bochs", Needs::Image, lab::BOCHS_LIMIT, lab::bochs),
