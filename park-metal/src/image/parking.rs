@@ -82,7 +82,7 @@ pub(crate) extern "C" fn enter(bay_index: u64) {
         // 1. The image runs at CPL 0, and `prepare` has just sanitised the CPU.
         // 2. The frame was written for this CPU and this lot, which the builder verified; it is the area's own.
         // 3. The transit root maps all of the low 4 GiB at identity, as the image's own root does.
-        // 4. The job runs near the top of a stack of 16 KiB.
+        // 4. The job runs near the top of a stack of 80 KiB.
         Ok(frame) => unsafe { arrive::arrive(frame) },
         Err(error) => error,
     };
