@@ -3,8 +3,7 @@
 use crate::{Backend, Detected};
 use park_core::Mechanism;
 use park_policy::{Absence, CpuKind, Idle, Offer, Offers, StoreWake, Waits};
-use park_x86::features::FeatureSet;
-use park_x86::orders::{self, Orders, Unavailable};
+use park_x86::orders::{self, Orders, Unavailable, first_needed};
 
 /// Longest time from a STARTUP to an application processor's first sign of life, in microseconds: Linux commit messages
 /// say 350 us to 3.5 ms, "depending on vendor and CPU type, BIOS microcode size".
@@ -13,14 +12,6 @@ const STARTUP_LATENCY_US: u32 = 3_500;
 const POLL_LATENCY_US: u32 = 1;
 /// Time out of HLT where no vendor's table is at hand, in microseconds: the longest of any vendor's.
 const UNKNOWN_HLT_LATENCY_US: u32 = 400;
-
-/// What every lot needs, in words.
-const NEEDED: [(FeatureSet, &str); 4] = [
-    (FeatureSet::LONG_MODE, "long mode"),
-    (FeatureSet::NX, "no-execute pages"),
-    (FeatureSet::APIC, "a local APIC, or it is switched off"),
-    (FeatureSet::MCE, "machine-check exceptions"),
-];
 
 impl Detected {
     /// What a policy sees of CPUs like this one: the vendor's claims, and what each mechanism offers if MWAIT may be as
@@ -85,10 +76,7 @@ impl Detected {
 fn absence(why: Unavailable) -> Absence {
     match why {
         Unavailable::NotOnThisVendor => Absence::NotOnThisVendor,
-        Unavailable::Lacks(set) => {
-            let first = NEEDED.iter().find(|(feature, _)| set.contains(*feature));
-            Absence::Lacks(first.map_or("what every lot needs", |(_, what)| what))
-        }
+        Unavailable::Lacks(set) => Absence::Lacks(first_needed(set)),
         Unavailable::NoMonitor => Absence::Lacks("MONITOR/MWAIT, or firmware switched it off"),
         Unavailable::MonitorLineTooSmall { .. } => Absence::Lacks("a monitor line that can hold the doorbell"),
         Unavailable::Erratum(erratum) => Absence::Erratum { name: erratum.name, what: erratum.what },

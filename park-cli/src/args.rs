@@ -24,7 +24,8 @@ pub const DEFAULT_DEADLINE_S: u64 = 600;
   park sim linux-hlt-kexec-nmi --without nmi   the same, but nothing disturbs the CPU
 
 Exit codes: 0 as asked, 1 a verdict other than expected, 2 wrong usage or input, 3 a needed tool is missing,
-4 the deadline passed or the simulator can't go on, 130 interrupted.")]
+4 the deadline passed or the simulator can't go on, 130 interrupted
+(143 by SIGTERM).")]
 pub struct Arguments {
     /// What to do; `demo` if nothing is said.
     #[command(subcommand)]

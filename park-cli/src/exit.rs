@@ -19,6 +19,8 @@ pub enum Exit {
     Deadline = 4,
     /// Interrupted from the keyboard: 128 + SIGINT, as shells count (POSIX, Shell Command Language 2.8.2).
     Interrupted = 130,
+    /// Ended by SIGTERM: 128 + SIGTERM, counted in the same way.
+    Terminated = 143,
 }
 
 impl Exit {

@@ -122,11 +122,34 @@ fn consolidate_leaves_one_cpu_awake_in_every_package() {
         assert_eq!(exit, 0);
         plan["goes_on"].clone()
     };
-    assert_eq!(of("1x4x1", "--load 0,10,0,0"), serde_json::json!([0, 1]));
-    assert_eq!(of("2x4x1", "--load 0,0,0,0,0,0,7,0"), serde_json::json!([0, 6]));
-    assert_eq!(of("2x4x1", "--load 9,1,1,1,0,0,0,0"), serde_json::json!([0, 1, 2, 3, 4]));
+    assert_eq!(of("2x4x1", "--load 0,0,0,0,0,0,7,0"), serde_json::json!([0, 4]));
+    assert_eq!(of("2x4x1", "--load 9,1,1,1,0,0,0,0"), serde_json::json!([0, 4]));
     // Nobody said: all idle.
     assert_eq!(of("2x4x1", ""), serde_json::json!([0, 4]));
+}
+
+#[test]
+fn consolidate_comes_to_what_the_consolidator_rests_at() {
+    let of = |shape: &str, load: &str| {
+        let (exit, plan) = json(&format!("--situation consolidate --topology {shape} --load {load}"));
+        assert_eq!(exit, 0);
+        assert!(plan["notes"][0].as_str().is_some_and(|note| note.contains("60 % busy on average")), "{plan}");
+        plan["goes_on"].clone()
+    };
+    // 10 and 70 percent fit on one CPU and on two of 60; 61 on each of four leave no room at all.
+    assert_eq!(of("1x4x1", "0,10,0,0"), serde_json::json!([0]));
+    assert_eq!(of("1x4x1", "30,20,20,0"), serde_json::json!([0, 1]));
+    assert_eq!(of("1x4x1", "61,61,61,61"), serde_json::json!([0, 1, 2, 3]));
+    // What sleepers did counts on: 320 percent need six CPUs, the nearest, of which siblings are neighbours.
+    assert_eq!(of("1x4x2", "40,40,40,40,40,40,40,40"), serde_json::json!([0, 1, 2, 3, 4, 5]));
+    // Who is too busy to be moved stays, and another sleeps.
+    assert_eq!(of("1x4x1", "10,0,0,95"), serde_json::json!([0, 3]));
+}
+
+#[test]
+fn consolidate_says_what_is_lacking_where_nobody_could_sleep() {
+    let (exit, plan) = json("--situation consolidate --topology 1x4x1 --require survives-init");
+    assert_eq!((exit, plan["lacking"]["hlt"].clone()), (1, serde_json::json!(["survives-init"])));
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn every_value_of_a_knob_is_run_and_every_knob_that_matters() {
     let values: Vec<&str> = runs.iter().filter_map(|run| run["knobs"]["nmi-apic-soft-off"].as_str()).collect();
     assert_eq!(values, ["deliver", "wake-only"]);
     let all = json(&["sim", "lot-hlt", "--knob", "all=all", "--json"], 0);
+    assert_eq!(all, json(&["sim", "lot-hlt", "--knob", "all", "--json"], 0));
     let runs = all["runs"].as_array().expect("runs");
     let usual = runs[0]["knobs"].as_object().expect("knobs");
     assert!(usual.len() > 1 && runs.len() > usual.len(), "{} runs, {} knobs", runs.len(), usual.len());
@@ -316,7 +317,13 @@ fn every_shell_completes_every_command() {
 }
 
 #[test]
-fn an_interrupt_is_exit_130() {
+fn an_interrupt_is_exit_130_and_a_termination_143() {
+    for (signal, exit) in [("-INT", 130), ("-TERM", 143)] {
+        ended_by(signal, exit);
+    }
+}
+
+fn ended_by(signal: &str, exit: i32) {
     let mut child = park(&["sim", "kexec-chain-100", "--knob", "all=all"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -324,8 +331,8 @@ fn an_interrupt_is_exit_130() {
         .expect("it starts");
     // Time for it to listen; a run this long takes many times more.
     std::thread::sleep(Duration::from_millis(1000));
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
     let code = child.wait().expect("it ends").code();
-    assert!(killed.success(), "it ended before it was interrupted");
-    assert_eq!(code, Some(130));
+    assert!(killed.success(), "it ended before {signal}");
+    assert_eq!(code, Some(exit), "{signal}");
 }

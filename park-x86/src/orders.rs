@@ -33,20 +33,19 @@ pub enum Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotOnThisVendor => f.write_str("no such mechanism on CPUs of this vendor"),
+            Self::NotOnThisVendor => f.write_str("no CPU of this vendor has it"),
             Self::Lacks(set) => {
-                f.write_str("the CPU lacks")?;
-                for (name, _) in set.iter_names() {
-                    write!(f, " {name}")?;
-                }
-                Ok(())
+                write!(f, "the CPU lacks {}", first_needed(*set))
             }
-            Self::NoMonitor => f.write_str("no MONITOR/MWAIT: the CPU has none, or firmware switched it off"),
+            Self::NoMonitor => f.write_str("the CPU lacks MONITOR/MWAIT, or firmware switched it off"),
             Self::MonitorLineTooSmall { smallest_line } => {
-                write!(f, "the smallest monitor line has {smallest_line} bytes, the doorbell 8")
+                write!(
+                    f,
+                    "the CPU lacks a monitor line that can hold the doorbell: its smallest has {smallest_line} bytes"
+                )
             }
             Self::Erratum(erratum) => write!(f, "erratum {}: {}", erratum.name, erratum.what),
-            Self::NoSvm => f.write_str("no SVM: the CPU has none, or firmware hides it"),
+            Self::NoSvm => f.write_str("the CPU lacks SVM, or firmware hides it"),
             Self::MailboxOnly => f.write_str("the guest's CPUs are reached through the ACPI mailbox only"),
         }
     }
@@ -113,8 +112,20 @@ impl Orders {
     }
 }
 
-/// What every lot needs of a CPU.
-const NEEDED: FeatureSet = FeatureSet::LONG_MODE.union(FeatureSet::NX).union(FeatureSet::APIC).union(FeatureSet::MCE);
+/// What every lot needs of a CPU, the weightiest first.
+const NEEDED: [(FeatureSet, &str); 4] = [
+    (FeatureSet::LONG_MODE, "long mode"),
+    (FeatureSet::NX, "no-execute pages"),
+    (FeatureSet::APIC, "a local APIC, or it is switched off"),
+    (FeatureSet::MCE, "machine-check exceptions"),
+];
+
+/// The weightiest of the features in `lacking` that every lot needs, in words: the others matter no more without it.
+#[must_use]
+pub fn first_needed(lacking: FeatureSet) -> &'static str {
+    let first = NEEDED.iter().find(|(feature, _)| lacking.contains(*feature));
+    first.map_or("what every lot needs", |(_, what)| what)
+}
 
 /// Bytes of the doorbell word: what must fit into the smallest monitor line.
 const DOORBELL_LEN: u16 = 8;
@@ -127,7 +138,7 @@ pub fn check_needed(features: &Features) -> Result<(), Unavailable> {
     if features.has(FeatureSet::TDX_GUEST) {
         return Err(Unavailable::MailboxOnly);
     }
-    let lacking = NEEDED.difference(features.set);
+    let lacking = NEEDED.iter().fold(FeatureSet::empty(), |all, (one, _)| all | *one).difference(features.set);
     if lacking.is_empty() { Ok(()) } else { Err(Unavailable::Lacks(lacking)) }
 }
 

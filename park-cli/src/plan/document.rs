@@ -1,6 +1,7 @@
 //! A plan, and the document of schema `park.plan/1`.
 
 use super::PlanRequest;
+use super::consolidate::rest;
 use super::passed_over::{PassedOver, in_the_way, passed_over};
 use crate::exit::{Exit, Failure};
 use crate::machine::{Machine, vendor_name};
@@ -136,19 +137,29 @@ pub fn plan_machine(machine: &Machine, request: &PlanRequest) -> Result<PlanDocu
     if situation != Situation::Consolidate && !request.loads_percent.is_empty() {
         notes.push(format!("loads matter to consolidate alone, and {situation} does not look at them"));
     }
-    if situation == Situation::Consolidate {
-        notes.push(super::consolidate::NOTE.to_owned());
-    }
     if situation == Situation::Consolidate && request.loads_percent.is_empty() {
         notes.push("nobody said how busy the CPUs are (--load): all are taken to be idle".to_owned());
+    }
+    if situation == Situation::Consolidate && request.on.is_some() {
+        notes.push(
+            "the bootstrap processor goes on whatever --on says: consolidate decides by load and nearness".to_owned(),
+        );
     }
     let bootstrap = cpus.iter().find(|cpu| cpu.processor == Processor::Bootstrap).or(cpus.first());
     let on = request.on.map(ApicId).or(bootstrap.map(|cpu| cpu.apic_id)).unwrap_or_default();
     if request.on.is_some() && !cpus.iter().any(|cpu| cpu.apic_id == on) {
         return Err(Failure::Input(format!("--on: no CPU of this machine has APIC id {on}")));
     }
-    let marks = super::consolidate::marks(&cpus);
-    let which = situation.which(on).unwrap_or(Which::Marked(&marks));
+    let marks;
+    let which = match situation.which(on) {
+        Some(which) => which,
+        None => {
+            let rest = rest(&cpus, requirements)?;
+            notes.extend(rest.notes);
+            marks = rest.marks;
+            Which::Marked(&marks)
+        }
+    };
     let mut out = vec![Placement::EMPTY; cpus.len()];
     let made = plan(&cpus, &which, requirements, &mut out);
     let unknown = machine.detected();

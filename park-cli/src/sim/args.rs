@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Draws the schedule and the moments at which events happen, never knobs [default: 1]
     #[arg(long, value_name = "N", value_parser = number)]
     pub seed: Option<u64>,
-    /// Choose a value for an undocumented cell, or run every value with K=all; all=all varies each that the run asks for, one at a time
+    /// Choose a value for an undocumented cell, or run every value with K=all; all=all (or all) varies each that the run asks for, one at a time
     #[arg(long, value_name = "K=V|all")]
     pub knob: Vec<String>,
     /// Leave an event out; the run should then lead to what the scenario says of its deadly event

@@ -31,14 +31,15 @@ pub enum Rest {
 }
 
 impl KnobRequest {
-    /// Reads `k=v`, `k=all` and `all=all`. Underscores count as hyphens.
+    /// Reads `k=v`, `k=all` and `all=all`, or `all` for short. Underscores count as hyphens.
     ///
     /// # Errors
     /// [`Failure::Input`] that names the knob or value.
     pub fn read(options: &[String]) -> Result<Self, Failure> {
         let mut request = Self::default();
         for option in options {
-            let Some((name, value)) = option.split_once('=') else {
+            let assignment = if option.trim() == ALL { "all=all" } else { option };
+            let Some((name, value)) = assignment.split_once('=') else {
                 return Err(Failure::Input(format!(
                     "--knob {option}: a knob and a value are needed, as in nmi-depth=2"
                 )));
