@@ -112,19 +112,28 @@ const README_PICTURE: &str = "demo --topology 1x4x1 --seed 1";
 
 /// To draw it anew: `cargo run -- demo --topology 1x4x1 --seed 1 --svg docs/timeline.svg`.
 #[test]
-fn the_readme_s_picture_is_what_its_command_draws() {
+fn the_readme_s_picture_and_table_are_what_their_command_draws_and_prints() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let kept = fs::read_to_string(root.join("docs/timeline.svg")).unwrap_or_default();
     let file = std::env::temp_dir().join(format!("park-timeline-{}.svg", std::process::id()));
     let park =
         Command::new(env!("CARGO_BIN_EXE_park")).args(README_PICTURE.split(' ')).arg("--svg").arg(&file).output();
     assert!(park.as_ref().is_ok_and(|output| output.status.success()), "{park:?}");
+    let printed = park.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let drawn = fs::read_to_string(&file).unwrap_or_default();
     let _ = fs::remove_file(&file);
     assert_eq!(unbalanced(&drawn), Vec::<String>::new());
     assert!(kept == drawn, "docs/timeline.svg is not what `park {README_PICTURE} --svg docs/timeline.svg` draws");
     let readme = fs::read_to_string(root.join("README.md")).unwrap_or_default();
     assert!(readme.contains("(docs/timeline.svg)") && readme.contains(README_PICTURE), "README.md lacks the picture");
+    // So is what it prints, from the table's head to its end.
+    let table: String = printed
+        .lines()
+        .skip_while(|line| !line.starts_with("CPU "))
+        .take_while(|line| !line.is_empty())
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(table.lines().count() > 4 && readme.contains(&table), "README.md does not show this:\n{table}");
     // Both ways are in it: CPUs that are lost, and CPUs that are not.
     assert!(drawn.contains("class=\"death\"") && drawn.contains("s-shutdown") && drawn.contains("s-lot-"));
 }
