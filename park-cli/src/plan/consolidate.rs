@@ -133,7 +133,7 @@ mod tests {
         };
         assert_eq!(loads(&[]), [30, 10, 50, 5]);
         assert_eq!(loads(&[3]), [30, 15, 50, 0]);
-        assert_eq!(loads(&[2]), [34, 33, 0, 28]);
+        assert_eq!(loads(&[2]), [32, 32, 0, 31]);
         assert_eq!(loads(&[0, 1, 2]), [0, 0, 0, 95]);
         assert_eq!(marks(&cpus, |index| index % 2 == 1), [0b1010]);
     }
