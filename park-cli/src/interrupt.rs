@@ -14,7 +14,7 @@ pub fn install() -> Result<(), Failure> {
     let refused = |error| Failure::Run(format!("can't listen to signals: {error}"));
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
     let listen = move || {
-        for signal in signals.forever() {
+        if let Some(signal) = signals.forever().next() {
             forget_half_written();
             let exit = if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted };
             std::process::exit(i32::from(exit.code()));

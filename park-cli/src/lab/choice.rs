@@ -64,7 +64,9 @@ mod tests {
         let bochs = Arguments { rig: Some("bochs".to_owned()), ..everything.clone() };
         assert!(chosen(&bochs).iter().all(|name| name.starts_with("bochs-")));
         let models = Arguments { cpu: vec!["ryzen".to_owned(), "tigerlake".to_owned()], ..everything.clone() };
-        assert_eq!(chosen(&models).len(), 4);
+        assert!(chosen(&models).len() >= models.cpu.len());
+        assert!(models.cpu.iter().all(|model| chosen(&models).iter().any(|name| name.contains(model))));
+        assert!(chosen(&models).iter().all(|name| models.cpu.iter().any(|model| name.contains(model))));
         let case = Arguments { case: Some("torture".to_owned()), ..bochs };
         assert!(chosen(&case).contains(&"bochs-ryzen-4/torture".to_owned()));
         let all = Arguments { rig: Some(ALL.to_owned()), ..everything.clone() };
