@@ -149,6 +149,12 @@ pub enum Flaw {
         /// The number that is wrong.
         what: String,
     },
+    /// A measurement is neither claimed nor a named deviation.
+    #[error("{}", surprises.join("; "))]
+    Surprise {
+        /// Each in one sentence.
+        surprises: Vec<String>,
+    },
     /// The host could not do its part.
     #[error("{0}")]
     Host(String),

@@ -5,14 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use park_conformance::Case;
+use park_core::Response;
+
 use crate::LabError;
 use crate::artifacts::Run;
 use crate::configuration::{Boot, Emulator};
+use crate::conformance::{self, Came, Shown};
 use crate::deadline::Deadline;
 use crate::judge::{Exit, Flaw, difference, judge};
 use crate::session::{Monitor, Patience, Wire};
 use crate::tool::{self, Tool};
-use crate::trial::{Repeat, Trial};
+use crate::trial::{CONFORMANCE, Repeat, Trial};
 use crate::{bochs, iso, qemu, session};
 
 /// How long an image may say nothing: UEFI is silent for 20 s on a host that has nothing else to do.
@@ -134,6 +138,9 @@ fn runs(
     lines: &mut Vec<String>,
 ) -> Result<Result<(), Flaw>, LabError> {
     let expected = trial.expected();
+    if trial.test == CONFORMANCE {
+        return measured(trial, image, folder, deadline, lines);
+    }
     let first = once(trial, image, folder, deadline, lines)?;
     let verdict = judge(&expected, lines, first);
     if verdict.is_err() || trial.repeat == Repeat::Once {
@@ -147,6 +154,55 @@ fn runs(
     Ok(verdict.and_then(|()| difference(&before, lines).map_or(Ok(()), Err)))
 }
 
+/// All cases of a conformance trial. A case that ends the machine is measured by that, and the rest goes on in another boot.
+fn measured(
+    trial: &Trial,
+    image: &Path,
+    folder: &Path,
+    deadline: Deadline,
+    lines: &mut Vec<String>,
+) -> Result<Result<(), Flaw>, LabError> {
+    let (mut all, mut globs) = (Vec::new(), vec!["*".to_owned()]);
+    let mut boot = 0;
+    while let Some(glob) = globs.pop() {
+        boot += 1;
+        let own = folder.join(format!("boot-{boot}"));
+        fs::create_dir(&own).map_err(LabError::file(&own))?;
+        let mut heard = Vec::new();
+        let words = format!("{} case={glob}", trial.command_line());
+        let exit = with(trial, &words, image, &own, deadline, &mut heard);
+        let (shown, open) = conformance::shown(&heard);
+        let verdict = exit.map(|exit| judge(&trial.expected(), &heard, exit));
+        lines.append(&mut heard);
+        all.extend(shown);
+        match (verdict?, open) {
+            (Err(Flaw::Reset), Some(case)) => {
+                all.push(Shown { case, came: Came::Measured(Response::Reset) });
+                if glob == "*" {
+                    let rest = Case::all().skip_while(|other| *other != case).skip(1);
+                    globs.extend(rest.map(|case| case.to_string()));
+                }
+            }
+            (verdict, _) => {
+                // A case that this machine can't show is no failure when it was asked for alone.
+                if let Err(flaw) = verdict.or_else(|flaw| if glob == "*" { Err(flaw) } else { lacked(flaw) }) {
+                    return Ok(Err(flaw));
+                }
+            }
+        }
+    }
+    let surprises = conformance::surprises(trial.configuration, &all);
+    Ok(if surprises.is_empty() { Ok(()) } else { Err(Flaw::Surprise { surprises }) })
+}
+
+/// The image's refusal to run a single case that it can't show.
+fn lacked(flaw: Flaw) -> Result<(), Flaw> {
+    match flaw {
+        Flaw::DoesNotHold { why } if why.contains("can be shown here") => Ok(()),
+        other => Err(other),
+    }
+}
+
 /// One run of the emulator.
 fn once(
     trial: &Trial,
@@ -155,16 +211,27 @@ fn once(
     deadline: Deadline,
     lines: &mut Vec<String>,
 ) -> Result<Exit, LabError> {
+    with(trial, &trial.command_line(), image, folder, deadline, lines)
+}
+
+/// One run of the emulator with a command line.
+fn with(
+    trial: &Trial,
+    words: &str,
+    image: &Path,
+    folder: &Path,
+    deadline: Deadline,
+    lines: &mut Vec<String>,
+) -> Result<Exit, LabError> {
     let configuration = trial.configuration;
     let patience = Patience { end: Deadline::after(trial.limit).or_before(deadline), silence: SILENCE };
-    let words = trial.command_line();
     let (command, wire, monitor) = match configuration.emulator {
         Emulator::Qemu => {
-            let command = qemu::command(configuration, image, &words, folder, patience.end)?;
+            let command = qemu::command(configuration, image, words, folder, patience.end)?;
             (command, Wire::Stdio, Monitor::Qmp { ram_mib: configuration.ram_mib })
         }
         Emulator::Bochs => {
-            let command = bochs::command(configuration, image, &words, folder, patience.end)?;
+            let command = bochs::command(configuration, image, words, folder, patience.end)?;
             (command, Wire::File(bochs::serial(folder)), Monitor::Absent)
         }
     };

@@ -8,7 +8,9 @@
 pub mod artifacts;
 pub mod bochs;
 pub mod configuration;
+pub mod conformance;
 pub mod deadline;
+pub mod deviations;
 pub mod error;
 pub mod group;
 pub mod image;

@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::group::{Group, shown};
 use crate::judge::Exit;
 use crate::line::Line;
-use crate::qmp::{MachineCheck, Qmp, Reach};
+use crate::qmp::{Delivery, MachineCheck, Qmp, Reach};
 use crate::serial::{Ended, Following, Heard, Serial};
 
 /// Pause between two looks at the emulator while nothing comes.
@@ -166,13 +166,22 @@ impl Session<'_> {
             "mc-broadcast" => Reach::Broadcast,
             _ => return Err(LabError::Input(format!("the image asks for `{want}`, which this lab can't do"))),
         };
-        let cpu = line.number("cpu").and_then(|number| u32::try_from(number).ok());
-        let cpu = cpu.ok_or_else(|| LabError::Input(format!("the image asks for `{want}` and names no cpu")))?;
-        self.qmp(ANSWER)?.inject(MachineCheck { cpu, reach }, Deadline::after(ANSWER))?;
+        let number = |key| line.number(key).and_then(|number| u32::try_from(number).ok());
+        let (Some(cpu), Some(times)) = (number("cpu_index"), number("n")) else {
+            return Err(LabError::Input(format!("the image asks for `{want}` without cpu_index and n")));
+        };
+        for _ in 0..times {
+            let delivery = self.qmp(ANSWER)?.inject(MachineCheck { cpu, reach }, Deadline::after(ANSWER))?;
+            if delivery == Delivery::Reset {
+                // Nobody waits for an answer any more.
+                return Ok(());
+            }
+        }
         let input =
             self.input.as_mut().ok_or_else(|| LabError::Input("nothing can be sent to the image".to_owned()))?;
-        let sent = input.write_all(GO).and_then(|()| input.flush());
-        sent.map_err(|error| LabError::Program(format!("the emulator does not listen: {error}")))
+        // An emulator that does not listen has ended: how, its status says.
+        let _ = input.write_all(GO).and_then(|()| input.flush());
+        Ok(())
     }
 
     /// The monitor, connected within `patience` when it is needed first.

@@ -167,6 +167,17 @@ const fn trouble(configuration: &'static Configuration) -> Trial {
     short(configuration, "trouble", "t=trouble", End::Completes { test: "trouble" })
 }
 
+/// The name of the test that measures cases.
+pub const CONFORMANCE: &str = "conformance";
+
+/// Every case that the machine can show.
+const fn conformance(configuration: &'static Configuration, words: &'static str) -> Trial {
+    Trial { limit: LONG_LIMIT, ..short(configuration, CONFORMANCE, words, End::Completes { test: CONFORMANCE }) }
+}
+
+/// Nobody raises machine checks: the torture has them.
+const WITHOUT_HOST: &str = "t=conformance";
+
 /// All trials on one configuration.
 fn on(configuration: &'static Configuration) -> Vec<Trial> {
     match configuration.name {
@@ -174,6 +185,7 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             smp(configuration),
             skeleton(configuration),
             torture(configuration, GENERATIONS),
+            conformance(configuration, WITHOUT_HOST),
             // With machine checks, which the host raises.
             Trial { test: "torture-mc", words: "t=torture host=yes", ..torture(configuration, FEW_GENERATIONS) },
             trouble(configuration),
@@ -209,8 +221,10 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         "qemu-smm" | "qemu-la57" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
         // The skeleton needs three CPUs, and one with CLGI.
         "bochs-ryzen-2" | "bochs-haswell-2" | "bochs-tigerlake-2" => {
-            vec![smp(configuration), torture(configuration, FEW_GENERATIONS)]
+            let conformance = conformance(configuration, WITHOUT_HOST);
+            vec![smp(configuration), torture(configuration, FEW_GENERATIONS), conformance]
         }
+        "qemu-intel" => vec![torture(configuration, FEW_GENERATIONS), conformance(configuration, WITHOUT_HOST)],
         _ => vec![torture(configuration, FEW_GENERATIONS)],
     }
 }
@@ -259,7 +273,7 @@ mod tests {
         let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
         assert_eq!(names("*"), all().len());
         assert_eq!(names("qemu-epyc/torture"), 1);
-        assert_eq!(names("qemu-epyc/*"), 15);
+        assert_eq!(names("qemu-epyc/*"), 16);
         assert_eq!(names("torture"), names("*/torture"));
         assert_eq!(names("qemu-epyc"), 0);
         assert_eq!(names("?mp"), names("smp"));
