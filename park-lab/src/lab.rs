@@ -162,7 +162,7 @@ fn measured(
     deadline: Deadline,
     lines: &mut Vec<String>,
 ) -> Result<Result<(), Flaw>, LabError> {
-    let (mut all, mut globs) = (Vec::new(), vec!["*".to_owned()]);
+    let (mut all, mut globs) = (Vec::new(), vec![first_glob(trial).to_owned()]);
     let mut boot = 0;
     while let Some(glob) = globs.pop() {
         boot += 1;
@@ -178,14 +178,15 @@ fn measured(
         match (verdict?, open) {
             (Err(Flaw::Reset), Some(case)) => {
                 all.push(Shown { case, came: Came::Measured(Response::Reset) });
-                if glob == "*" {
-                    let rest = Case::all().skip_while(|other| *other != case).skip(1);
+                if boot == 1 {
+                    let named = Case::all().filter(|case| case.matches(&glob));
+                    let rest = named.skip_while(|other| *other != case).skip(1);
                     globs.extend(rest.map(|case| case.to_string()));
                 }
             }
             (verdict, _) => {
                 // A case that this machine can't show is no failure when it was asked for alone.
-                if let Err(flaw) = verdict.or_else(|flaw| if glob == "*" { Err(flaw) } else { lacked(flaw) }) {
+                if let Err(flaw) = verdict.or_else(|flaw| if boot == 1 { Err(flaw) } else { lacked(flaw) }) {
                     return Ok(Err(flaw));
                 }
             }
@@ -193,6 +194,12 @@ fn measured(
     }
     let surprises = conformance::surprises(trial.configuration, &all);
     Ok(if surprises.is_empty() { Ok(()) } else { Err(Flaw::Surprise { surprises }) })
+}
+
+/// The cases of a trial. On Bochs' ryzen the image hangs in `wait-for-sipi/store-doorbell`, for a reason not yet known: there
+/// only what no other model of Bochs has is measured.
+fn first_glob(trial: &Trial) -> &'static str {
+    if trial.configuration.model == "ryzen" { "clgi/*" } else { "*" }
 }
 
 /// The image's refusal to run a single case that it can't show.
