@@ -39,7 +39,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let temporary = target.with_file_name(beside);
     note(&temporary);
     let written = write_new(&temporary, bytes).and_then(|()| keep_mode(&target, &temporary));
-    let renamed = written.and_then(|()| fs::rename(&temporary, &target));
+    let renamed = written.and_then(|()| {
+        // Held meanwhile: a program that is ended now has either the old file or the new one.
+        let _list = HALF_WRITTEN.lock();
+        fs::rename(&temporary, &target)
+    });
     if renamed.is_err() {
         // The first error is the one to tell; if nothing was made there is nothing to remove.
         let _ = fs::remove_file(&temporary);
@@ -74,13 +78,15 @@ fn drop_note(path: &Path) {
     }
 }
 
-/// Removes the temporary files of writes under way: the program is about to end.
-pub fn forget_half_written() {
-    if let Ok(list) = HALF_WRITTEN.try_lock() {
+/// Removes the temporary files of writes under way. The program ends after this: no write begins or ends any more.
+pub(crate) fn forget_half_written() {
+    if let Ok(list) = HALF_WRITTEN.lock() {
         for path in list.iter() {
             // Nobody is left to tell.
             let _ = fs::remove_file(path);
         }
+        // Never given back: a write that finds its file gone waits here, and does not tell of an error.
+        core::mem::forget(list);
     }
 }
 
