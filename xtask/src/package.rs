@@ -1,7 +1,9 @@
 //! Every crate that is published makes a package, and the package builds by itself.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use serde_json::Value;
 
@@ -16,8 +18,44 @@ pub(crate) fn check(deadline: Deadline) -> Result<(), StageError> {
     if published.is_empty() {
         return Err(StageError::new("cargo metadata names no package that is published"));
     }
+    for folder in registries().map_err(|error| StageError::new(format!("cargo's home: {error}")))? {
+        forget_unpacked(&folder, &published)
+            .map_err(|error| StageError::new(format!("{}: {error}", folder.display())))?;
+    }
     // What is not committed is packaged too: the working tree is what is tested.
     run(&mut command(&published), deadline)
+}
+
+/// The folders in which cargo unpacks packages of registries that are folders themselves: their names have no host before
+/// the hyphen. `cargo package` makes such a registry for packages that need one another.
+fn registries() -> io::Result<Vec<PathBuf>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let Some(sources) = home.map(|home| home.join("registry/src")).filter(|sources| sources.is_dir()) else {
+        return Ok(Vec::new());
+    };
+    let entries = sources.read_dir()?.collect::<io::Result<Vec<_>>>()?;
+    let local = entries.into_iter().filter(|entry| entry.file_name().to_string_lossy().starts_with('-'));
+    Ok(local.map(|entry| entry.path()).collect())
+}
+
+/// Removes what an earlier run unpacked of our packages there. Cargo takes what is unpacked for what it has just packaged,
+/// as long as the version is the same.
+fn forget_unpacked(registry: &Path, published: &BTreeSet<String>) -> io::Result<()> {
+    for entry in registry.read_dir()? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_ours = |package: &String| name.strip_prefix(package.as_str()).is_some_and(is_version);
+        if published.iter().any(is_ours) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// True if `rest`, behind a package's name, is a hyphen and a version.
+fn is_version(rest: &str) -> bool {
+    rest.strip_prefix('-').is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 fn command(published: &BTreeSet<String>) -> Command {
@@ -39,6 +77,18 @@ fn published(metadata: &str) -> Result<BTreeSet<String>, StageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_own_unpacked_packages_go() {
+        let registry = std::env::temp_dir().join(format!("park-xtask-unpacked-{}", std::process::id()));
+        for name in ["park-core-0.1.0", "park-core-extra-1.0.0", "libc-0.2.1"] {
+            fs::create_dir_all(registry.join(name)).unwrap();
+        }
+        forget_unpacked(&registry, &BTreeSet::from(["park-core".to_owned()])).unwrap();
+        let left = ["park-core-0.1.0", "park-core-extra-1.0.0", "libc-0.2.1"].map(|name| registry.join(name).exists());
+        fs::remove_dir_all(&registry).unwrap();
+        assert_eq!(left, [false, true, true]);
+    }
 
     #[test]
     fn what_is_not_published_is_not_packaged() {
