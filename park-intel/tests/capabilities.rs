@@ -172,5 +172,5 @@ fn what_is_missing_is_named() {
     assert!(with(1, 2, 1 << 3).orders(Mechanism::Hlt, 0).is_ok());
     let lacking = reason(with(0x8000_0001, 3, 1 << 20), Mechanism::Hlt);
     assert_eq!(lacking, Unavailable::Lacks(FeatureSet::NX));
-    assert_eq!(lacking.to_string(), "the CPU lacks NX");
+    assert_eq!(lacking.to_string(), "the CPU lacks no-execute pages");
 }
