@@ -22,8 +22,27 @@ pub(crate) fn check(deadline: Deadline) -> Result<(), StageError> {
         forget_unpacked(&folder, &published)
             .map_err(|error| StageError::new(format!("{}: {error}", folder.display())))?;
     }
+    // And what it built of them, for the same reason: cargo takes a package of a registry for what it was.
+    let built = target_folder(&metadata)?.join(FOLDER);
+    match fs::remove_dir_all(&built) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StageError::new(format!("{}: {error}", built.display())));
+        }
+        _ => {}
+    }
     // What is not committed is packaged too: the working tree is what is tested.
-    run(&mut command(&published), deadline)
+    run(command(&published).arg("--target-dir").arg(built), deadline)
+}
+
+/// The folder below cargo's target folder that the packages are made and built in.
+const FOLDER: &str = "published";
+
+/// Cargo's target folder, as `cargo metadata` names it.
+fn target_folder(metadata: &str) -> Result<PathBuf, StageError> {
+    let metadata: Value =
+        serde_json::from_str(metadata).map_err(|error| StageError::new(format!("cargo metadata: {error}")))?;
+    let folder = metadata.get("target_directory").and_then(Value::as_str);
+    folder.map(PathBuf::from).ok_or_else(|| StageError::new("cargo metadata names no target folder"))
 }
 
 /// The folders in which cargo unpacks packages of registries that are folders themselves: their names have no host before
