@@ -30,6 +30,26 @@ pub enum Response {
 }
 
 impl Response {
+    /// All responses, from harmless to deadly.
+    pub const ALL: [Self; 10] = [
+        Self::Unnoticed,
+        Self::Transparent,
+        Self::Laps,
+        Self::Held,
+        Self::Refused,
+        Self::WaitsForSipi,
+        Self::Taken,
+        Self::Hangs,
+        Self::Reset,
+        Self::Shutdown,
+    ];
+
+    /// The response with this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|response| response.name() == name)
+    }
+
     /// The name in docs and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{RESPONSES, WAITS, all_claims, claim};
+use common::{WAITS, all_claims, claim};
 use park_core::op::Processor;
 use park_core::{Condition, Event, Mechanism, Response};
 use park_policy::{Accepts, Basis, Guarantees, Idle, PROMISES, StoreWake, Waits};
@@ -52,7 +52,7 @@ fn without_claims_nothing_is_guaranteed() {
 
 #[test]
 fn each_response_gives_what_accepts_it() {
-    for response in RESPONSES {
+    for response in Response::ALL {
         let claims = all_claims(response);
         for promise in &PROMISES {
             let Basis::Claims { accepts, .. } = promise.basis else { continue };

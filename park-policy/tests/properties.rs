@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{ABSENT, CONDITIONS, RESPONSES, claim};
+use common::{ABSENT, CONDITIONS, claim};
 use park_core::op::Processor;
-use park_core::{ApicId, Claim, Condition, Event, Mechanism, MechanismSet};
+use park_core::{ApicId, Claim, Condition, Event, Mechanism, MechanismSet, Response};
 use park_policy::{
     Assessments, Basis, CpuKind, CpuView, Guarantees, Idle, Offer, Offers, PROMISES, Placement, Plan, PlanError,
     Policy, Requirements, StoreWake, Waits, Warnings, Which, assess, plan, plan_by, timeout_us,
@@ -17,19 +17,19 @@ const CASES: u32 = 400;
 
 fn claims() -> impl Strategy<Value = Vec<Claim>> {
     // Mostly kind claims, so that there is often a plan; now and then a cell is worse, or missing.
-    let cell = (0..20u8, 0..RESPONSES.len(), 0..CONDITIONS.len());
+    let cell = (0..20u8, 0..Response::ALL.len(), 0..CONDITIONS.len());
     prop::collection::vec(cell, Mechanism::ALL.len() * Event::ALL.len()).prop_map(|cells| {
         let pairs = Mechanism::ALL.into_iter().flat_map(|mechanism| Event::ALL.map(|event| (mechanism, event)));
         let mut claims = Vec::new();
         for ((mechanism, event), (dice, response, condition)) in pairs.zip(cells) {
             match dice {
                 0 => {}
-                1 | 2 => claims.push(claim(mechanism, event, CONDITIONS[condition], RESPONSES[response])),
+                1 | 2 => claims.push(claim(mechanism, event, CONDITIONS[condition], Response::ALL[response])),
                 3 => {
-                    claims.push(claim(mechanism, event, Condition::Always, RESPONSES[0]));
-                    claims.push(claim(mechanism, event, CONDITIONS[condition], RESPONSES[response]));
+                    claims.push(claim(mechanism, event, Condition::Always, Response::ALL[0]));
+                    claims.push(claim(mechanism, event, CONDITIONS[condition], Response::ALL[response]));
                 }
-                _ => claims.push(claim(mechanism, event, Condition::Always, RESPONSES[response % 4])),
+                _ => claims.push(claim(mechanism, event, Condition::Always, Response::ALL[response % 4])),
             }
         }
         claims

@@ -11,19 +11,6 @@ use park_sim::machine::{MachineConfig, Vendor};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-const RESPONSES: [Response; 10] = [
-    Response::Unnoticed,
-    Response::Transparent,
-    Response::Laps,
-    Response::Held,
-    Response::WaitsForSipi,
-    Response::Taken,
-    Response::Refused,
-    Response::Shutdown,
-    Response::Reset,
-    Response::Hangs,
-];
-
 fn table(vendor: Vendor) -> &'static Table {
     static INTEL: OnceLock<Table> = OnceLock::new();
     static AMD: OnceLock<Table> = OnceLock::new();
@@ -110,7 +97,7 @@ fn every_flip_is_noticed(vendor: Vendor) {
     let claims = common::claims(vendor);
     let mut flips = 0;
     for (index, claim) in claims.iter().enumerate() {
-        for response in RESPONSES.into_iter().filter(|response| *response != claim.response) {
+        for response in Response::ALL.into_iter().filter(|response| *response != claim.response) {
             let mut flipped = claims.to_vec();
             flipped[index] = Claim { response, ..*claim };
             let mismatches = table.compare(&flipped);

@@ -3,9 +3,9 @@
 use super::column::{MatrixVendor, Measured};
 use super::document::{CellDocument, ClaimDocument, MatrixDocument, Status, VendorDocument};
 use super::told::told;
-use super::words::{Gravity, RESPONSES, conclusion, condition_text, event_text, response_text, told_line};
+use super::words::{Gravity, conclusion, condition_text, event_text, response_text, told_line};
 use crate::page::{Page, escape, page as framed};
-use park_core::Event;
+use park_core::{Event, Response};
 
 /// Styles of this page alone. The panel with a cell's details stands at the foot of the window: there it covers nothing
 /// that is being read, on any width, and needs no script.
@@ -89,7 +89,7 @@ impl Body {
 
     fn legend(&mut self, document: &MatrixDocument) {
         self.push("<h2>How to read it</h2>\n<ul class=\"legend\">\n");
-        for response in RESPONSES {
+        for response in Response::ALL {
             let used = |claim: &ClaimDocument| claim.response == response.name();
             if document.cells().flat_map(|cell| &cell.claims).any(used) {
                 let (class, name) = (Gravity::of(response.name()).name(), response.name());

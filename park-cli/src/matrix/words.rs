@@ -42,20 +42,6 @@ pub const fn response_text(response: Response) -> &'static str {
     }
 }
 
-/// All responses, from harmless to deadly.
-pub const RESPONSES: [Response; 10] = [
-    Response::Unnoticed,
-    Response::Transparent,
-    Response::Laps,
-    Response::Held,
-    Response::Refused,
-    Response::WaitsForSipi,
-    Response::Taken,
-    Response::Hangs,
-    Response::Reset,
-    Response::Shutdown,
-];
-
 /// What a response means for whoever parked the CPU.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Gravity {
@@ -73,7 +59,7 @@ impl Gravity {
     /// Of a response by its name; of a verdict that is no response: lost.
     #[must_use]
     pub fn of(response: &str) -> Self {
-        match RESPONSES.into_iter().find(|known| known.name() == response) {
+        match Response::from_name(response) {
             Some(Response::Unnoticed | Response::Transparent | Response::Laps) => Self::Parked,
             Some(Response::Held | Response::Refused) => Self::Pending,
             Some(Response::WaitsForSipi | Response::Taken) => Self::Given,
@@ -171,7 +157,7 @@ mod tests {
         for event in Event::ALL {
             assert!(!event_text(event).contains("no words"), "{event}");
         }
-        for response in RESPONSES {
+        for response in Response::ALL {
             assert!(!response_text(response).contains("no words"), "{response}");
             // Whoever stays parked is not lost, and nobody else is called parked.
             let parked = matches!(Gravity::of(response.name()), Gravity::Parked | Gravity::Pending);

@@ -6,19 +6,6 @@ use park_core::op::Processor;
 use park_core::{ApicId, Claim, Condition, Event, Mechanism, Response};
 use park_policy::{Absence, CpuKind, CpuView, Idle, Offer, Offers, StoreWake, Waits};
 
-pub(crate) const RESPONSES: [Response; 10] = [
-    Response::Unnoticed,
-    Response::Transparent,
-    Response::Laps,
-    Response::Held,
-    Response::WaitsForSipi,
-    Response::Taken,
-    Response::Refused,
-    Response::Shutdown,
-    Response::Reset,
-    Response::Hangs,
-];
-
 pub(crate) const CONDITIONS: [Condition; 5] =
     [Condition::Always, Condition::Bsp, Condition::Ap, Condition::ImplementationKind, Condition::ImplementationUnkind];
 
