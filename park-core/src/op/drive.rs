@@ -32,25 +32,47 @@ pub fn drive_with_summon<O: Operation>(
 ) -> Result<O::Output, Error> {
     let mut reply = Reply::Start;
     loop {
-        let outcome = match operation.next(reply, clock.now()) {
-            Step::Load { offset } => memory.load(offset).map(Reply::Value),
-            Step::Store { offset, value } => memory.store(offset, value).map(|()| Reply::Stored),
-            Step::CompareExchange { offset, current, new } => {
-                memory.compare_exchange(offset, current, new).map(Reply::Value)
-            }
-            Step::SendNmi(target) => ipi.send_nmi(target).map(|()| Reply::Sent),
-            Step::SendInit(target) => ipi.send_init(target).map(|()| Reply::Sent),
-            Step::SendStartup { target, vector } => ipi.send_startup(target, vector).map(|()| Reply::Sent),
-            Step::Summon { target, bay_index } => summon.summon(target, bay_index).map(|()| Reply::Sent),
-            // Not until the time has come: the memory may change at any moment, and the operation looks again.
-            Step::Wait { .. } => {
-                core::hint::spin_loop();
-                Ok(Reply::Waited)
-            }
-            Step::Done(result) => return result,
+        reply = match perform(operation.next(reply, clock.now()), memory, ipi, summon) {
+            Performed::Reply(reply) => reply,
+            Performed::Done(result) => return result,
         };
-        reply = outcome.unwrap_or_else(Reply::Failed);
     }
+}
+
+/// What came of carrying out a [`Step`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Performed<T> {
+    /// What the next step wants to hear.
+    Reply(Reply),
+    /// There is no next step.
+    Done(T),
+}
+
+/// Carries out one step on a platform: what [`drive`] does in a loop, for whoever has a loop of his own. A wait is a moment's
+/// pause, and *not* until its time has come: the memory may change at any moment, and the operation looks again.
+pub fn perform<T>(
+    step: Step<T>,
+    memory: &mut (impl LotMemory + ?Sized),
+    ipi: &mut (impl IpiSender + ?Sized),
+    summon: &mut (impl Summon + ?Sized),
+) -> Performed<T> {
+    let outcome = match step {
+        Step::Load { offset } => memory.load(offset).map(Reply::Value),
+        Step::Store { offset, value } => memory.store(offset, value).map(|()| Reply::Stored),
+        Step::CompareExchange { offset, current, new } => {
+            memory.compare_exchange(offset, current, new).map(Reply::Value)
+        }
+        Step::SendNmi(target) => ipi.send_nmi(target).map(|()| Reply::Sent),
+        Step::SendInit(target) => ipi.send_init(target).map(|()| Reply::Sent),
+        Step::SendStartup { target, vector } => ipi.send_startup(target, vector).map(|()| Reply::Sent),
+        Step::Summon { target, bay_index } => summon.summon(target, bay_index).map(|()| Reply::Sent),
+        Step::Wait { .. } => {
+            core::hint::spin_loop();
+            Ok(Reply::Waited)
+        }
+        Step::Done(result) => return Performed::Done(result),
+    };
+    Performed::Reply(outcome.unwrap_or_else(Reply::Failed))
 }
 
 /// The [`Summon`] of a platform that can't get a CPU to park itself: always an error.

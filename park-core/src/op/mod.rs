@@ -49,7 +49,7 @@ pub use arrival::{Arrived, AwaitArrival};
 pub use check_ids::CheckIds;
 pub use commands::{Confirm, Flush, Held, Hold, Release, Wake};
 pub use confirm_all::{ConfirmNext, Confirmed, Patience, Presence};
-pub use drive::{NoSummon, drive, drive_with_summon};
+pub use drive::{NoSummon, Performed, drive, drive_with_summon, perform};
 pub use hand_over::HandOver;
 pub use lease::{Bay, Lease};
 pub use left::{AwaitLeft, Left};

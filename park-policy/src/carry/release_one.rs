@@ -1,6 +1,6 @@
 //! Releasing one CPU that is held.
 
-use super::work::{Context, Part, Silence, Turn, run, silence};
+use super::work::{Context, Part, Turn, ends, run};
 use super::{Outcome, Task};
 use park_core::op::{Release, Reply, Step};
 use park_core::{ErrorKind, Ticks};
@@ -42,20 +42,18 @@ impl ReleaseOne {
                 Part::Over(Err(error)) => error,
             },
         };
-        match silence(&error) {
-            Silence::Again if self.attempt + 1 < context.pace.attempts => {
-                self.attempt += 1;
-                let until = match error.kind() {
-                    ErrorKind::Uncertain => now,
-                    _ => context.pace.look_again(now, Ticks::MAX),
-                };
-                self.state = State::Pause(until);
-                return self.next(task, context, Reply::Waited, now);
-            }
-            Silence::Again => return Turn::GiveUp(bay, error.into()),
-            Silence::Faulted => task.end(Outcome::Faulted, Some(error.into())),
-            Silence::Beyond => task.end(Outcome::Unknown, Some(error.into())),
+        if ends(task, error) {
+            return Turn::Over;
         }
-        Turn::Over
+        if self.attempt + 1 < context.pace.attempts {
+            self.attempt += 1;
+            let until = match error.kind() {
+                ErrorKind::Uncertain => now,
+                _ => context.pace.look_again(now, Ticks::MAX),
+            };
+            self.state = State::Pause(until);
+            return self.next(task, context, Reply::Waited, now);
+        }
+        Turn::GiveUp(bay, error.into())
     }
 }

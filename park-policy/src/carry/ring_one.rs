@@ -1,7 +1,7 @@
 //! Confirming or holding one parked CPU: rung again and again, then given up.
 
-use super::work::{Context, Part, Silence, Turn, run, silence};
-use super::{Outcome, Task, Why};
+use super::work::{Context, Part, Turn, ends, run};
+use super::{Task, Why};
 use park_core::op::{Confirm, Hold, Reply, Step};
 use park_core::{Error, ErrorKind, Mechanism, Ticks};
 
@@ -74,16 +74,8 @@ impl RingOne {
 
     fn unanswered(&mut self, error: Error, task: &mut Task, context: &Context<'_>, now: Ticks) -> Turn {
         let Some(bay) = task.bay() else { return Turn::Over };
-        match silence(&error) {
-            Silence::Again => {}
-            Silence::Faulted => {
-                task.end(Outcome::Faulted, Some(error.into()));
-                return Turn::Over;
-            }
-            Silence::Beyond => {
-                task.end(Outcome::Unknown, Some(error.into()));
-                return Turn::Over;
-            }
+        if ends(task, error) {
+            return Turn::Over;
         }
         self.attempt += 1;
         if self.attempt < context.pace.attempts {

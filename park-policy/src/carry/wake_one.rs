@@ -1,7 +1,7 @@
 //! Waking one CPU: rung again and again, then fetched by STARTUP where that is allowed, then given up.
 
 use super::ring_one::pause_end;
-use super::work::{Context, Page, Part, Silence, Turn, run, silence};
+use super::work::{Context, Page, Part, Turn, ends, run};
 use super::{Outcome, Rescue, Task, Why};
 use park_core::op::{AwaitLeft, Bay, Processor, Reply, SinkToSipi, Step, Wake, WakeSipi};
 use park_core::{Entry, Error, ErrorKind, Mechanism, Ticks};
@@ -108,16 +108,8 @@ impl WakeOne {
     }
 
     fn unanswered(&mut self, bay: Bay, error: Error, task: &mut Task, context: &mut Context<'_>, now: Ticks) -> Turn {
-        match silence(&error) {
-            Silence::Again => {}
-            Silence::Faulted => {
-                task.end(Outcome::Faulted, Some(error.into()));
-                return Turn::Over;
-            }
-            Silence::Beyond => {
-                task.end(Outcome::Unknown, Some(error.into()));
-                return Turn::Over;
-            }
+        if ends(task, error) {
+            return Turn::Over;
         }
         self.attempt += 1;
         if self.attempt < context.pace.attempts {

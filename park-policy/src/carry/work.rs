@@ -129,22 +129,16 @@ pub(super) fn run<O: Operation>(operation: &mut O, reply: Reply, now: Ticks) -> 
     })
 }
 
-/// What an error of a ring says of a parked CPU.
-pub(super) enum Silence {
-    /// It did not answer, or could not be asked, this time.
-    Again,
-    /// It stopped in its bay.
-    Faulted,
-    /// The lot is not ours any more, or not to be read: nothing further can be done.
-    Beyond,
-}
-
-/// Judges the error of a ring.
-pub(super) const fn silence(error: &Error) -> Silence {
-    match error.kind() {
+/// Judges the error of a ring, and ends `task` by it. False if the CPU did not answer, or could not be asked, this time: it
+/// may be asked again.
+pub(super) fn ends(task: &mut Task, error: Error) -> bool {
+    let outcome = match error.kind() {
         // Also a doorbell that is not quiet: the CPU may be busy with a ticket that was given up.
-        ErrorKind::Revoked | ErrorKind::Uncertain | ErrorKind::WrongState | ErrorKind::Platform => Silence::Again,
-        ErrorKind::Faulted => Silence::Faulted,
-        _ => Silence::Beyond,
-    }
+        ErrorKind::Revoked | ErrorKind::Uncertain | ErrorKind::WrongState | ErrorKind::Platform => return false,
+        ErrorKind::Faulted => Outcome::Faulted,
+        // The lot is not ours any more, or not to be read: nothing further can be done.
+        _ => Outcome::Unknown,
+    };
+    task.end(outcome, Some(error.into()));
+    true
 }
