@@ -38,6 +38,12 @@ impl Case {
     }
 }
 
+/// Whether `name` matches `glob`, in which `*` stands for any characters, none included, and `?` for any one.
+#[must_use]
+pub fn matches_glob(name: &str, glob: &str) -> bool {
+    matches(name.bytes(), glob.as_bytes())
+}
+
 /// Matches a name against a glob: on a mismatch the last `*` takes one character more.
 fn matches(mut name: impl Iterator<Item = u8> + Clone, glob: &[u8]) -> bool {
     let mut rest = glob;

@@ -21,7 +21,7 @@ pub mod platform;
 mod rig;
 mod witness;
 
-pub use case::Case;
+pub use case::{Case, matches_glob};
 pub use classify::{Observed, classify};
 pub use doubt::Doubt;
 pub use faulty::{Faults, Faulty, Tally};

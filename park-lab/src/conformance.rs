@@ -1,25 +1,11 @@
 //! The test `conformance`: what was measured, against what is claimed and what is known to deviate.
 
-use park_conformance::Case;
+use park_conformance::{Case, LackKind};
 use park_core::{Condition, Response};
 
 use crate::configuration::{Configuration, Emulator};
 use crate::deviations::{self, Deviation};
 use crate::line::Line;
-
-/// All responses.
-const RESPONSES: [Response; 10] = [
-    Response::Unnoticed,
-    Response::Transparent,
-    Response::Laps,
-    Response::Held,
-    Response::WaitsForSipi,
-    Response::Taken,
-    Response::Refused,
-    Response::Shutdown,
-    Response::Reset,
-    Response::Hangs,
-];
 
 /// What one case came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,12 +39,10 @@ pub fn shown(lines: &[String]) -> (Vec<Shown>, Option<Case>) {
                 open = Some(case);
                 continue;
             }
-            "verdict" => {
-                RESPONSES.into_iter().find(|response| Some(response.name()) == line.text("response")).map_or_else(
-                    || Came::Doubt(format!("a response `{}` that nobody knows", word("response"))),
-                    Came::Measured,
-                )
-            }
+            "verdict" => line.text("response").and_then(Response::from_name).map_or_else(
+                || Came::Doubt(format!("a response `{}` that nobody knows", word("response"))),
+                Came::Measured,
+            ),
             "lacks" => Came::Lacks(word("kind"), word("why")),
             _ => Came::Doubt(word("why")),
         };
@@ -90,6 +74,10 @@ pub fn surprises(configuration: &Configuration, all: &[Shown]) -> Vec<String> {
             }
             (Came::Measured(seen), None) if !is_claimed(configuration, *case, *seen) => {
                 surprises.push(format!("{case}: {seen}, which no claim and no deviation says"));
+            }
+            // A model without the mechanism has not the deviation either; anything else that is missing hides it.
+            (Came::Lacks(kind, why), Some(_)) if kind != LackKind::NoMechanism.name() => {
+                surprises.push(format!("{case}: {why}, and the table of deviations says what it does"));
             }
             (Came::Measured(_) | Came::Lacks(..), _) => {}
         }
@@ -140,6 +128,13 @@ mod tests {
         // Listed: TCG does not go back into HLT after an SMI.
         assert!(of(Mechanism::Hlt, Event::Smi, Response::Laps).is_empty());
         assert_eq!(of(Mechanism::Hlt, Event::Smi, Response::Transparent).len(), 1);
+        let lacks = |mechanism, event, kind: LackKind| {
+            let came = Came::Lacks(kind.name().to_owned(), "so".to_owned());
+            surprises(epyc, &[Shown { case: Case { mechanism, event }, came }])
+        };
+        assert_eq!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoWitness).len(), 1);
+        assert!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoMechanism).is_empty());
+        assert!(lacks(Mechanism::Hlt, Event::Intr, LackKind::NoWitness).is_empty());
         let doubt =
             Shown { case: Case { mechanism: Mechanism::Hlt, event: Event::Nmi }, came: Came::Doubt("zero".to_owned()) };
         assert_eq!(surprises(epyc, &[doubt]).len(), 1);
