@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use park_conformance::matches_glob;
+
 use crate::configuration::Configuration;
 use crate::judge::{End, Expected};
 
@@ -76,32 +78,8 @@ impl Trial {
     /// Whether `glob` names it, in full or only the test.
     #[must_use]
     pub fn matches(&self, glob: &str) -> bool {
-        matches(&self.name(), glob) || matches(self.test, glob)
+        matches_glob(&self.name(), glob) || matches_glob(self.test, glob)
     }
-}
-
-/// Whether `name` matches `glob`, in which `*` stands for any characters and `?` for any one.
-fn matches(name: &str, glob: &str) -> bool {
-    let (name, glob) = (name.as_bytes(), glob.as_bytes());
-    // reached[i]: the glob up to here matches the first i bytes of the name.
-    let mut reached = vec![false; name.len() + 1];
-    if let Some(first) = reached.first_mut() {
-        *first = true;
-    }
-    for &wanted in glob {
-        let mut next = vec![false; reached.len()];
-        let mut before = false;
-        for (index, slot) in next.iter_mut().enumerate() {
-            let here = reached.get(index).copied().unwrap_or_default();
-            let previous =
-                index.checked_sub(1).and_then(|previous| Some((reached.get(previous)?, name.get(previous)?)));
-            let one = previous.is_some_and(|(reached, found)| *reached && (wanted == b'?' || wanted == *found));
-            before = before || here;
-            *slot = if wanted == b'*' { before } else { one };
-        }
-        reached = next;
-    }
-    reached.last().copied().unwrap_or_default()
 }
 
 /// For a run of a few seconds on a machine that is busy with something else.
@@ -188,6 +166,12 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             conformance(configuration, WITHOUT_HOST),
             // With machine checks, which the host raises.
             Trial { test: "torture-mc", words: "t=torture host=yes", ..torture(configuration, FEW_GENERATIONS) },
+            // Mechanisms as the policy plans them, where the others take turns.
+            Trial {
+                test: "torture-policy",
+                words: "t=torture mechanism=policy",
+                ..torture(configuration, FEW_GENERATIONS)
+            },
             trouble(configuration),
             // Tests of the tests: what is wrong is named.
             short(configuration, "ud2", "t=fault", End::Faults { vector: INVALID_OPCODE }),
@@ -273,7 +257,7 @@ mod tests {
         let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
         assert_eq!(names("*"), all().len());
         assert_eq!(names("qemu-epyc/torture"), 1);
-        assert_eq!(names("qemu-epyc/*"), 16);
+        assert_eq!(names("qemu-epyc/*"), 17);
         assert_eq!(names("torture"), names("*/torture"));
         assert_eq!(names("qemu-epyc"), 0);
         assert_eq!(names("?mp"), names("smp"));

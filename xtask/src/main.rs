@@ -56,8 +56,9 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(Deadline::after(setup::LIMIT)),
         Task::Test { host, only } => return stage::run_all(if host { Scope::Host } else { Scope::All }, &only),
         Task::Image => image::build(Deadline::after(image::LIMIT)).map(|path| println!("{}", path.display())),
-        Task::Soak => image::build(Deadline::after(image::LIMIT))
-            .and_then(|_| qemu::torture_long(Deadline::after(qemu::SOAK_LIMIT))),
+        Task::Soak => {
+            image::build(Deadline::after(image::LIMIT)).and_then(|_| lab::soak(Deadline::after(lab::SOAK_LIMIT)))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

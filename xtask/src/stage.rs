@@ -82,21 +82,15 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 20] = [
+const STAGES: [Stage; 14] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
     Stage::new("clippy-image", Needs::Rust, minutes(5), tools::clippy_image),
     Stage::new("doc", Needs::Rust, minutes(10), tools::doc),
     Stage::new("image", Needs::Rust, image::LIMIT, |deadline| image::build(deadline).map(drop)),
-    Stage::new("qemu-smp", Needs::Image, qemu::LIMIT, qemu::smp),
-    Stage::new("qemu-fault", Needs::Image, qemu::LIMIT, qemu::fault),
-    Stage::new("qemu-skeleton", Needs::Image, qemu::LIMIT, qemu::skeleton),
-    Stage::new("qemu-torture", Needs::Image, qemu::LIMIT, qemu::torture),
-    Stage::new("qemu-trouble", Needs::Image, qemu::LIMIT, qemu::trouble),
     Stage::new("qemu-silicon", Needs::Image, qemu::LIMIT, qemu::silicon),
     Stage::new("qemu-soak", Needs::Image, qemu::LIMIT, qemu::soak),
-    Stage::new("qemu-broken", Needs::Image, qemu::LIMIT, qemu::broken),
     Stage::new("lab-qemu", Needs::Image, lab::QEMU_LIMIT, lab::qemu),
     Stage::new("lab-bochs", Needs::Image, lab::BOCHS_LIMIT, lab::bochs),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),
