@@ -13,13 +13,13 @@ use crate::image::failure::Failure;
 use crate::image::parking::{Parked, cpu_field, detect_here, mechanism_field};
 use crate::image::percpu::PerCpu;
 use crate::image::serial;
-use crate::image::smi::{SmiStub, send_smi};
+use crate::image::smi::SmiStub;
 use crate::image::smp::{self, expect};
 use crate::image::torture::Tally;
 use crate::image::traps::FIXED_VECTOR;
 use crate::image::world::World;
 use crate::platform::Owner;
-use crate::platform::apic::{local_apic, send_fixed};
+use crate::platform::apic::{local_apic, send_fixed, send_smi};
 use crate::report::Value;
 
 /// NMIs to each CPU in each generation, one after the other.

@@ -6,17 +6,12 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use park_core::lot::ApicMode;
-use park_core::{ApicId, Cpu, PhysAddr, PlatformError, Register};
-use park_x86::apic;
-use park_x86::registers::apic::{
-    ICR_HIGH, ICR_LOW, ICR_X2APIC_DESTINATION_SHIFT, ICR_XAPIC_DESTINATION_SHIFT, x2apic_msr,
-};
+use park_core::PhysAddr;
 
 use crate::image::percpu::PerCpu;
 use crate::image::world::World;
 use crate::memory::{MAX_CPUS, Region};
-use crate::platform::apic::this_cpu;
+use crate::platform::apic::send_smi;
 use crate::pvh::MEMORY_TYPE_RAM;
 
 /// SMBASE after a reset (SDM vol. 3, 32.3).
@@ -69,8 +64,6 @@ impl StateMap {
 
 /// What SMRAM takes from SMBASE on.
 const SMRAM_BYTES: u64 = 0x1_0000;
-/// ICR: delivery mode 010b, SMI; vector 0 (SDM vol. 3, 10.6.1).
-const ICR_SMI: u64 = 0b010 << 8 | 1 << 14;
 /// Bytes of the longest handler.
 const HANDLER_BYTES: usize = 32;
 
@@ -210,21 +203,6 @@ impl SmiStub {
 
 /// How long the first SMI may take.
 const INSTALL_US: u64 = 200_000;
-
-/// Sends an SMI. `Ok` means that the local APIC has the message.
-pub(crate) fn send_smi(target: ApicId) -> Result<(), PlatformError> {
-    let mut cpu = this_cpu();
-    match apic::mode(&mut cpu)? {
-        ApicMode::X2Apic => {
-            let value = u64::from(target.0) << ICR_X2APIC_DESTINATION_SHIFT | ICR_SMI;
-            cpu.write(Register::Msr(x2apic_msr(ICR_LOW)), value)
-        }
-        ApicMode::XApic => {
-            cpu.write(Register::Apic(ICR_HIGH), u64::from(target.0) << ICR_XAPIC_DESTINATION_SHIFT)?;
-            cpu.write(Register::Apic(ICR_LOW), ICR_SMI)
-        }
-    }
-}
 
 /// 16-bit code of a handler: SMM begins in big real mode, with data segments from 0 to 4 GiB (SDM vol. 3, 32.5).
 struct Code {

@@ -142,8 +142,8 @@ impl World {
         //    every alias.
         // 2. The region begins with a page above 1 MiB.
         // 3. The image accesses the region through its platform alone.
-        // 4. Entries are made in `parking.rs` alone: departures into the image's own code, on a transit root and a stack of
-        //    the woken CPU's own area, which live for ever.
+        // 4. Entries are made in `parking.rs` alone: departures, and `ap_start::entry` for CPUs that STARTUP fetches; both
+        //    lead into the image's own code, on a root of the image's and a stack of the CPU's own area, which live for ever.
         unsafe { Platform::new(self.clock, self.plan.lot.start, self.plan.lot.len_bytes, phys_offset) }
     }
 

@@ -10,8 +10,8 @@ use park_x86::apic::{self, LocalApic};
 use park_x86::features::{FeatureSet, Features};
 use park_x86::hardware::{HardwareCpu, VmxOperation};
 use park_x86::registers::apic::{
-    EOI, ICR_ASSERT, ICR_HIGH, ICR_LOW, ICR_X2APIC_DESTINATION_SHIFT, ICR_XAPIC_DESTINATION_SHIFT, SVR, SVR_ENABLE,
-    x2apic_msr,
+    EOI, ICR_ASSERT, ICR_HIGH, ICR_LOW, ICR_SMI, ICR_X2APIC_DESTINATION_SHIFT, ICR_XAPIC_DESTINATION_SHIFT, SVR,
+    SVR_ENABLE, x2apic_msr,
 };
 use park_x86::registers::msr;
 
@@ -35,7 +35,7 @@ pub(crate) fn this_cpu() -> HardwareCpu {
     // 2. The image's code does not migrate between CPUs.
     // 3. The identity map has the page, uncached; `enable` has checked that the registers are there.
     // 4. The image never executes VMXON.
-    // 5. What the image writes is in this folder.
+    // 5. The image writes the local APIC's registers, EFER.SVME, and what park-x86's steps write: nothing that unmaps it.
     unsafe { HardwareCpu::new(Some(page), VmxOperation::Outside) }
 }
 
@@ -73,18 +73,27 @@ pub(crate) fn enable() -> Result<ApicId, Failure> {
 
 /// Sends a fixed interrupt. `Ok` means that the local APIC has the message.
 pub(crate) fn send_fixed(target: ApicId, vector: u8) -> Result<(), PlatformError> {
-    let mut cpu = this_cpu();
     // Fixed delivery mode and physical destination are 0.
-    let message = u64::from(vector) | ICR_ASSERT;
+    send(target, vector.into())
+}
+
+/// Sends an SMI. `Ok` means that the local APIC has the message.
+pub(crate) fn send_smi(target: ApicId) -> Result<(), PlatformError> {
+    send(target, ICR_SMI)
+}
+
+/// Sends what park-x86's driver does not send: park has no need of it.
+fn send(target: ApicId, message: u64) -> Result<(), PlatformError> {
+    let mut cpu = this_cpu();
     match apic::mode(&mut cpu)? {
         ApicMode::X2Apic => {
-            let value = u64::from(target.0) << ICR_X2APIC_DESTINATION_SHIFT | message;
-            cpu.write(Register::Msr(x2apic_msr(ICR_LOW)), value)
+            let destination = u64::from(target.0) << ICR_X2APIC_DESTINATION_SHIFT;
+            cpu.write(Register::Msr(x2apic_msr(ICR_LOW)), destination | message | ICR_ASSERT)
         }
         ApicMode::XApic => {
             // The destination first: the write of the low half sends.
             cpu.write(Register::Apic(ICR_HIGH), u64::from(target.0) << ICR_XAPIC_DESTINATION_SHIFT)?;
-            cpu.write(Register::Apic(ICR_LOW), message)
+            cpu.write(Register::Apic(ICR_LOW), message | ICR_ASSERT)
         }
     }
 }

@@ -15,13 +15,13 @@ use crate::image::failure::Failure;
 use crate::image::lot::{self, timing};
 use crate::image::parking::{self, Parked, await_arrival, detect_here, send};
 use crate::image::percpu::PerCpu;
-use crate::image::smi::{AutoHalt, SMRAM, SmiStub, send_smi};
+use crate::image::smi::{AutoHalt, SMRAM, SmiStub};
 use crate::image::smp;
 use crate::image::world::{World, restart};
 use crate::image::{area, serial, sled};
 use crate::memory::Region;
 use crate::platform::Owner;
-use crate::platform::apic::local_apic;
+use crate::platform::apic::{local_apic, send_smi};
 use crate::report::Value;
 
 /// How long it takes to believe that something does not happen: on a host with fewer cores than virtual CPUs an NMI takes

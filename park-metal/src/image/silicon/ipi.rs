@@ -3,11 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use park_core::lot::ApicMode;
-use park_core::{ApicId, Clock, Cpu, PlatformError, Register};
-use park_x86::registers::apic::{
-    ICR_ASSERT, ICR_HIGH, ICR_LOW, ICR_NMI, ICR_PENDING, ICR_SMI, ICR_X2APIC_DESTINATION_SHIFT,
-    ICR_XAPIC_DESTINATION_SHIFT, x2apic_msr,
-};
+use park_core::{Clock, Cpu, Register};
+use park_x86::registers::apic::{ICR_ASSERT, ICR_LOW, ICR_NMI, ICR_PENDING, ICR_X2APIC_DESTINATION_SHIFT, x2apic_msr};
 
 use super::panel::{Panel, QUIET_US, Reply};
 use crate::image::failure::Failure;
@@ -31,21 +28,6 @@ struct Apart(AtomicU64);
 static STORED: Apart = Apart(AtomicU64::new(0));
 static LOADED: Apart = Apart(AtomicU64::new(0));
 static ARRIVED: Apart = Apart(AtomicU64::new(0));
-
-/// Sends an SMI. `Ok` means that the local APIC has the message.
-pub(super) fn send_smi(target: ApicId) -> Result<(), PlatformError> {
-    let mut cpu = this_cpu();
-    match local_apic()?.mode() {
-        ApicMode::X2Apic => {
-            let value = u64::from(target.0) << ICR_X2APIC_DESTINATION_SHIFT | ICR_SMI | ICR_ASSERT;
-            cpu.write(Register::Msr(x2apic_msr(ICR_LOW)), value)
-        }
-        ApicMode::XApic => {
-            cpu.write(Register::Apic(ICR_HIGH), u64::from(target.0) << ICR_XAPIC_DESTINATION_SHIFT)?;
-            cpu.write(Register::Apic(ICR_LOW), ICR_SMI | ICR_ASSERT)
-        }
-    }
-}
 
 pub(super) fn icr_busy(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
     if local_apic()?.mode() == ApicMode::X2Apic {

@@ -4,12 +4,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use park_core::IpiSender;
 
-use super::ipi::send_smi;
 use super::panel::{Panel, QUIET_US, Reply};
 use super::{nmi, waits};
 use crate::image::failure::Failure;
 use crate::image::{counters, insn};
-use crate::platform::apic::local_apic;
+use crate::platform::apic::{local_apic, send_smi};
 
 /// SMIs of [`auto_halt`].
 const SMIS: u64 = 8;
