@@ -20,38 +20,39 @@ const WAKER: Row = Row::Waker;
 const ALL: &[State] = &State::ALL;
 /// Where a CPU executes MONITOR and MWAIT again after an event.
 const MWAITS: &[State] = &[State::Arriving, State::Mwait];
+/// Where a CPU executes MONITOR again after an event.
+const ARMS: &[State] = &[State::Arriving, State::Mwait, State::Rung];
 const MWAIT: &[State] = &[State::Mwait];
 const RUNG: &[State] = &[State::Rung];
-const CLGI: &[State] = &[State::Clgi];
 /// Everywhere but under GIF = 0, where NMIs are held and none is blocked.
 const BLOCKING: &[State] = &[State::Arriving, State::Hlt, State::Mwait, State::Rung, State::Leaving];
 
 /// The reachable cells, each of which must be met under every value.
 const REACHABLE: &[(Knob, Rows)] = &[
-    (K::McGif0, &[(MC, CLGI)]),
+    (K::McGif0, &[(MC, &[State::Clgi, State::Rung])]),
     (K::McBroadcastAmd, &[(MC, ALL)]),
-    (K::NmiDepth, &[(NMI, &[State::Hlt, State::Mwait, State::Clgi, State::Rung]), (WAKER, RUNG)]),
+    (K::NmiDepth, &[(NMI, ALL), (WAKER, RUNG)]),
     (K::NmiWfsIntel, &[(WAKER, RUNG)]),
-    (K::NmiAcrossInit, &[(INIT, &[State::Clgi, State::Rung])]),
+    (K::NmiAcrossInit, &[(INIT, &[State::Arriving, State::Hlt, State::Mwait, State::Clgi, State::Rung])]),
     (K::NmiBlockAcrossInit, &[(INIT, BLOCKING)]),
     (K::NmiBlockAcrossSmm, &[(SMI, BLOCKING)]),
-    (K::MaskedIntrMwait, &[(NMI, MWAIT), (SMI, MWAIT), (INTR, MWAIT), (FALSE_WAKE, MWAIT), (SIPI, MWAIT)]),
+    (
+        K::MaskedIntrMwait,
+        &[(NMI, MWAIT), (SMI, MWAIT), (INTR, MWAIT), (FALSE_WAKE, MWAIT), (SIPI, MWAIT), (WAKER, MWAIT)],
+    ),
     (K::NmiApicSoftOff, &[(NMI, ALL), (WAKER, RUNG)]),
     (K::StiHoldsNmi, &[(SMI, &[State::Arriving])]),
     (K::MonitorLost, &[(WAKER, &[State::Mwait, State::Rung])]),
-    (
-        K::MonitorStale,
-        &[(NMI, MWAITS), (SMI, MWAITS), (MC, MWAIT), (INTR, MWAITS), (FALSE_WAKE, MWAITS), (SIPI, MWAITS)],
-    ),
+    (K::MonitorStale, &[(NMI, ARMS), (SMI, ARMS), (MC, MWAIT), (INTR, ARMS), (FALSE_WAKE, ARMS), (SIPI, ARMS)]),
     (K::MwaitWaits, &[(NMI, MWAITS), (SMI, MWAITS), (MC, MWAIT), (INTR, MWAITS), (FALSE_WAKE, MWAITS), (SIPI, MWAITS)]),
     (K::MonitorAcrossSmm, &[(SMI, &[State::Mwait, State::Rung])]),
     (K::AutoHalt, &[(SMI, &[State::Hlt, State::Rung, State::Leaving])]),
     (K::SmmRendezvous, &[(SMI, ALL)]),
-    (K::NmiShutdownAmd, &[]),
-    (K::IrrAcrossInitAmd, &[(INIT, BLOCKING)]),
+    (K::NmiShutdownAmd, &[(MC, &[State::Hlt])]),
+    (K::IrrAcrossInitAmd, &[(INIT, ALL)]),
     (K::TlbAcrossInit, &[(INIT, ALL)]),
     (K::IcrBusy, &[(WAKER, RUNG)]),
-    (K::ShutdownResets, &[(MC, &[State::Hlt, State::Mwait, State::Clgi, State::Rung])]),
+    (K::ShutdownResets, &[(MC, ALL)]),
 ];
 
 /// Knobs that nothing here consults.
@@ -75,9 +76,8 @@ const UNREACHABLE: &[(Knob, &str)] = &[
 pub(crate) const NOTES: [&str; 6] = [
     "a cell that is not named is not demanded: the event does not consult the knob there, though what an earlier event \
      left behind may",
-    "or it is a window of a few instructions (GIF = 0 while ringing or arriving, a second NMI in the owner text, an NMI \
-     held when a CPU shuts down), met now and then under some values; the injection tests throw NMIs and machine checks \
-     before every instruction",
+    "or it is a window of a few instructions (GIF = 0 while arriving, an NMI held when a CPU shuts down while it rings), met \
+     now and then under some values; the injection tests throw NMIs and machine checks before every instruction",
     "no state Clgi on Intel; no state of wait-for-SIPI: a CPU there has no loop",
     "INIT is not thrown at the BSP: the machine would reset, which a scenario shows",
     "a machine check is not thrown while a CPU is in SMM or in the simulated kernel's own handlers: not park's",

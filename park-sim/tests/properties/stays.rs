@@ -49,7 +49,7 @@ fn dense_journey() -> impl Strategy<Value = Journey> {
 const PATIENCE_TICKS: u64 = 64 * KICK_TICKS;
 
 /// Cases in which every reachable cell is met, by the values that the fixed seed draws.
-const COVERAGE_CASES: u32 = 12_000;
+const COVERAGE_CASES: u32 = 48_000;
 
 fn play(drawn: &draw::Drawn, change: Change, journeys: &[Journey], coverage: &mut Coverage) -> Result<(), Stopped> {
     let mut player = Player::boot(drawn, coverage)?;
