@@ -1,6 +1,140 @@
-//! What `mechanism` and `break` may be on the command line.
+//! What the words of the command line may be: tests, endings, cases, mechanisms, broken lots.
 
 use park_core::Mechanism;
+
+/// What the image does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Test {
+    /// Starts every CPU, gives each a job and an NMI.
+    Smp,
+    /// Parks one CPU with Hlt and one with Clgi, disturbs both, wakes both.
+    Skeleton,
+    /// Parks every CPU, overwrites memory, fires events, takes the lot over, wakes every CPU; again and again.
+    Torture,
+    /// Makes CPUs not come, come late or find no bay, and lots lie where they must not: each is named, the rest goes on.
+    Trouble,
+    /// Runs the cases that [`Options::cases`] names, and says what was measured.
+    Conformance,
+    /// Sends an NMI at every moment of arriving and of leaving.
+    Sweep,
+    /// Asks the questions that the manuals leave open.
+    Silicon,
+    /// Parks, disturbs, passes on and wakes for hours.
+    Soak,
+    /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
+    Fault,
+}
+
+impl Test {
+    /// All tests.
+    pub const ALL: [Self; 9] = [
+        Self::Smp,
+        Self::Skeleton,
+        Self::Torture,
+        Self::Trouble,
+        Self::Conformance,
+        Self::Sweep,
+        Self::Silicon,
+        Self::Soak,
+        Self::Fault,
+    ];
+
+    /// The name on the command line and in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Smp => "smp",
+            Self::Skeleton => "skeleton",
+            Self::Torture => "torture",
+            Self::Trouble => "trouble",
+            Self::Conformance => "conformance",
+            Self::Sweep => "sweep",
+            Self::Silicon => "silicon",
+            Self::Soak => "soak",
+            Self::Fault => "fault",
+        }
+    }
+
+    /// The test with this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|test| test.name() == name)
+    }
+}
+
+/// How the image ends the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ending {
+    /// QEMU's `isa-debug-exit` at its port.
+    Qemu,
+    /// Bochs' shutdown port.
+    Bochs,
+    /// Not at all: real machines, where nobody knows what listens at a port.
+    Halt,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Qemu, Self::Bochs, Self::Halt];
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Bochs => "bochs",
+            Self::Halt => "halt",
+        }
+    }
+
+    /// The ending with this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ending| ending.name() == name)
+    }
+}
+
+/// Whether a host takes part.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Host {
+    /// It makes events happen when a `sync` line asks for them.
+    Answers,
+    /// Nobody is there.
+    Absent,
+}
+
+/// The longest glob, in bytes: longer than any case's name.
+const GLOB_BYTES_MAX: usize = 48;
+
+/// A glob over names of cases, kept by value: the command line's memory is used for something else later.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Glob {
+    bytes: [u8; GLOB_BYTES_MAX],
+    len: usize,
+}
+
+impl Glob {
+    /// Every case.
+    pub const ALL: Self = {
+        let mut bytes = [0; GLOB_BYTES_MAX];
+        bytes[0] = b'*';
+        Self { bytes, len: 1 }
+    };
+
+    /// A copy of `text`; `None` if it is longer than any name.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; GLOB_BYTES_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: text.len() })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+}
 
 /// How `torture` decides by which mechanism a CPU parks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -19,12 +19,13 @@
 //! | `keep` | where `silicon` and `soak` keep the last step: `ram`, `cmos` | `ram` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
-use core::fmt;
+mod error;
 
 use park_core::PhysAddr;
 use park_core::lot::ApicMode;
 
-use crate::choices::{Breakage, Choice};
+pub use self::error::CmdlineError;
+use crate::choices::{Breakage, Choice, Ending, Glob, Host, Test};
 use crate::last_step::Keep;
 use crate::silicon::{Hypervisor, QuestionSet};
 
@@ -36,140 +37,6 @@ pub const DEFAULT_GENERATIONS: u32 = 2;
 
 /// Steps of `sweep` if the command line doesn't say.
 pub const DEFAULT_STEPS: u32 = 100;
-
-/// What the image does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Test {
-    /// Starts every CPU, gives each a job and an NMI.
-    Smp,
-    /// Parks one CPU with Hlt and one with Clgi, disturbs both, wakes both.
-    Skeleton,
-    /// Parks every CPU, overwrites memory, fires events, takes the lot over, wakes every CPU; again and again.
-    Torture,
-    /// Makes CPUs not come, come late or find no bay, and lots lie where they must not: each is named, the rest goes on.
-    Trouble,
-    /// Runs the cases that [`Options::cases`] names, and says what was measured.
-    Conformance,
-    /// Sends an NMI at every moment of arriving and of leaving.
-    Sweep,
-    /// Asks the questions that the manuals leave open.
-    Silicon,
-    /// Parks, disturbs, passes on and wakes for hours.
-    Soak,
-    /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
-    Fault,
-}
-
-impl Test {
-    /// All tests.
-    pub const ALL: [Self; 9] = [
-        Self::Smp,
-        Self::Skeleton,
-        Self::Torture,
-        Self::Trouble,
-        Self::Conformance,
-        Self::Sweep,
-        Self::Silicon,
-        Self::Soak,
-        Self::Fault,
-    ];
-
-    /// The name on the command line and in the report.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Smp => "smp",
-            Self::Skeleton => "skeleton",
-            Self::Torture => "torture",
-            Self::Trouble => "trouble",
-            Self::Conformance => "conformance",
-            Self::Sweep => "sweep",
-            Self::Silicon => "silicon",
-            Self::Soak => "soak",
-            Self::Fault => "fault",
-        }
-    }
-
-    /// The test with this [`name`](Self::name).
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|test| test.name() == name)
-    }
-}
-
-/// How the image ends the machine.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Ending {
-    /// QEMU's `isa-debug-exit` at its port.
-    Qemu,
-    /// Bochs' shutdown port.
-    Bochs,
-    /// Not at all: real machines, where nobody knows what listens at a port.
-    Halt,
-}
-
-impl Ending {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Qemu, Self::Bochs, Self::Halt];
-
-    /// The name on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Qemu => "qemu",
-            Self::Bochs => "bochs",
-            Self::Halt => "halt",
-        }
-    }
-
-    /// The ending with this [`name`](Self::name).
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|ending| ending.name() == name)
-    }
-}
-
-/// Whether a host takes part.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Host {
-    /// It makes events happen when a `sync` line asks for them.
-    Answers,
-    /// Nobody is there.
-    Absent,
-}
-
-/// The longest glob, in bytes: longer than any case's name.
-const GLOB_BYTES_MAX: usize = 48;
-
-/// Every case.
-const ALL_CASES: Glob = {
-    let mut bytes = [0; GLOB_BYTES_MAX];
-    bytes[0] = b'*';
-    Glob { bytes, len: 1 }
-};
-
-/// A glob over names of cases, kept by value: the command line's memory is used for something else later.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Glob {
-    bytes: [u8; GLOB_BYTES_MAX],
-    len: usize,
-}
-
-impl Glob {
-    /// A copy of `text`; `None` if it is longer than any name.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let mut bytes = [0; GLOB_BYTES_MAX];
-        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some(Self { bytes, len: text.len() })
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        self.bytes.get(..self.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
-    }
-}
 
 /// The parsed command line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -219,7 +86,7 @@ impl Default for Options {
             breakage: None,
             lot: None,
             steps: DEFAULT_STEPS,
-            cases: ALL_CASES,
+            cases: Glob::ALL,
             host: Host::Absent,
             ending: Ending::Qemu,
             apic: ApicMode::XApic,
@@ -230,138 +97,6 @@ impl Default for Options {
         }
     }
 }
-
-/// Why a command line was refused. Nothing has been done then.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum CmdlineError<'a> {
-    /// The bytes are not UTF-8.
-    NotText {
-        /// Offset of the first bad byte.
-        offset: usize,
-    },
-    /// A word without `=`.
-    NoValue {
-        /// The word.
-        word: &'a str,
-    },
-    /// A key that the table above doesn't have.
-    UnknownKey {
-        /// The key.
-        key: &'a str,
-    },
-    /// A key given twice.
-    Duplicate {
-        /// The key.
-        key: &'a str,
-    },
-    /// A test that doesn't exist.
-    UnknownTest {
-        /// The name.
-        name: &'a str,
-    },
-    /// An ending that doesn't exist.
-    UnknownEnding {
-        /// The name.
-        name: &'a str,
-    },
-    /// A mode of local APICs that doesn't exist.
-    UnknownApic {
-        /// The name.
-        name: &'a str,
-    },
-    /// A value that is no hexadecimal number of 64 bits.
-    NotAnAddress {
-        /// The key.
-        key: &'a str,
-        /// Its value.
-        value: &'a str,
-    },
-    /// Neither a mechanism nor a way to choose one.
-    UnknownMechanism {
-        /// The name.
-        name: &'a str,
-    },
-    /// A breakage that doesn't exist.
-    UnknownBreakage {
-        /// The name.
-        name: &'a str,
-    },
-    /// A glob that is longer than any case's name.
-    LongGlob {
-        /// The glob.
-        glob: &'a str,
-    },
-    /// A host that is neither there nor not.
-    UnknownHost {
-        /// The name.
-        name: &'a str,
-    },
-    /// A question that doesn't exist.
-    UnknownQuestion {
-        /// The name.
-        name: &'a str,
-    },
-    /// A value that is none of the few that its key takes.
-    NotOneOf {
-        /// The key.
-        key: &'a str,
-        /// Its value.
-        value: &'a str,
-        /// What it takes.
-        choices: &'static str,
-    },
-    /// A value that is no decimal number of 32 bits.
-    NotANumber {
-        /// The key.
-        key: &'a str,
-        /// Its value.
-        value: &'a str,
-    },
-}
-
-impl fmt::Display for CmdlineError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotText { offset } => write!(f, "the command line is not UTF-8 at byte {offset}"),
-            Self::NoValue { word } => write!(f, "`{word}` has no value; write key=value"),
-            Self::UnknownKey { key } => {
-                write!(
-                    f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, steps, case, host, ask, hypervisor, hours, minutes, keep, exit and apic"
-                )
-            }
-            Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
-            Self::UnknownTest { name } => {
-                write!(
-                    f,
-                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, sweep, silicon, soak and fault"
-                )
-            }
-            Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),
-            Self::UnknownApic { name } => write!(f, "unknown APIC mode `{name}`; there are x and x2"),
-            Self::NotAnAddress { key, value } => {
-                write!(f, "`{key}` wants a hexadecimal number with 0x in front, not `{value}`")
-            }
-            Self::UnknownMechanism { name } => {
-                write!(f, "unknown mechanism `{name}`; there are turn, policy, hlt, mwait, clgi and wait-for-sipi")
-            }
-            Self::UnknownBreakage { name } => {
-                write!(
-                    f,
-                    "unknown breakage `{name}`; there are no-idt, no-mce, early-ack, slow-arrival, no-window and wide-window"
-                )
-            }
-            Self::LongGlob { glob } => write!(f, "no case has a name as long as `{glob}`"),
-            Self::UnknownHost { name } => write!(f, "`host` wants yes or no, not `{name}`"),
-            Self::UnknownQuestion { name } => write!(f, "unknown question `{name}`; docs/silicon.md lists them"),
-            Self::NotOneOf { key, value, choices } => write!(f, "`{key}` wants {choices}, not `{value}`"),
-            Self::NotANumber { key, value } => write!(f, "`{key}` wants a decimal number, not `{value}`"),
-        }
-    }
-}
-
-impl core::error::Error for CmdlineError<'_> {}
 
 impl Options {
     /// Parses `bytes`, the command line without its terminating zero.
@@ -495,7 +230,7 @@ mod tests {
                 breakage: None,
                 lot: None,
                 steps: 100,
-                cases: ALL_CASES,
+                cases: Glob::ALL,
                 host: Host::Absent,
                 ending: Ending::Qemu,
                 apic: ApicMode::XApic,

@@ -14,8 +14,8 @@ use park_x86::code::bay_labels;
 use park_x86::frame::{Arrival, FRAME_LEN};
 use park_x86::registers::control::Cr4;
 
+use crate::choices::Host;
 use crate::choices::{Breakage, Choice};
-use crate::cmdline::Host;
 use crate::image::area::{Area, Frame, WIPE_BYTE};
 use crate::image::conformance::host;
 use crate::image::failure::Failure;

@@ -6,7 +6,7 @@ use park_core::lot::bay;
 use park_core::op::{Confirm, Processor, SinkToSipi, Timing};
 use park_core::{Clock, Condition, Event, IpiSender, LotMemory, Mechanism, PlatformError, Response, Ticks};
 
-use crate::cmdline::Host;
+use crate::choices::Host;
 use crate::image::ap_start::INIT_US;
 use crate::image::conformance::host;
 use crate::image::failure::Failure;

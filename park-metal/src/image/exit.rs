@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::cmdline::Ending;
+use crate::choices::Ending;
 use crate::image::{insn, serial};
 
 /// The port of `-device isa-debug-exit,iobase=0xf4,iosize=4`.

@@ -39,7 +39,7 @@ use core::panic::PanicInfo;
 use self::exit::Verdict;
 use self::failure::Failure;
 use self::world::World;
-use crate::cmdline::Test;
+use crate::choices::Test;
 use crate::report::Value;
 
 /// The 64-bit entry, called by `boot.s` on the boot CPU's own stack.

@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering;
 use park_core::lot::ApicMode;
 use park_core::{ApicId, Clock, IpiSender, PhysAddr, Ticks};
 
-use crate::cmdline::{Options, Test};
+use crate::choices::Test;
+use crate::cmdline::Options;
 use crate::image::ap_start::{INIT_US, start_ap};
 use crate::image::area::{self, Area};
 use crate::image::exit::{self, Verdict};

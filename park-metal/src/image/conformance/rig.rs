@@ -7,7 +7,7 @@ use park_core::lot::bay;
 use park_core::op::{Confirm, DeadOwner, Processor, Seize, SinkToSipi};
 use park_core::{Event, IpiSender, LotMemory, Mechanism, PhysAddr};
 
-use crate::cmdline::Host;
+use crate::choices::Host;
 use crate::image::ap_start::INIT_US;
 use crate::image::conformance::host;
 use crate::image::conformance::landing::Landing;
