@@ -13,7 +13,7 @@ pub enum Test {
     Torture,
     /// Makes CPUs not come, come late or find no bay, and lots lie where they must not: each is named, the rest goes on.
     Trouble,
-    /// Runs the cases that [`Options::cases`] names, and says what was measured.
+    /// Runs the cases that [`Options::cases`](crate::cmdline::Options::cases) names, and says what was measured.
     Conformance,
     /// Sends an NMI at every moment of arriving and of leaving.
     Sweep,
