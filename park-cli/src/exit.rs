@@ -89,8 +89,10 @@ impl From<park_lab::LabError> for Failure {
         use park_lab::LabError;
         let text = error.to_string();
         match error {
-            LabError::ToolMissing { .. } | LabError::ToolTooOld { .. } => Self::ToolMissing(text),
-            LabError::Input(_) => Self::Input(text),
+            LabError::ToolMissing { .. } | LabError::ToolTooOld { .. } | LabError::Package { .. } => {
+                Self::ToolMissing(text)
+            }
+            LabError::Input(_) | LabError::Kernel { .. } => Self::Input(text),
             LabError::Deadline { .. } => Self::Deadline(text),
             _ => Self::Run(text),
         }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::linux::kernel::KernelError;
+
 /// What kept the lab from doing its work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +46,22 @@ pub enum LabError {
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
+    },
+    /// A Debian package can't be fetched, or is not what it should be.
+    #[error("Debian's package {package}: {why}")]
+    Package {
+        /// The package.
+        package: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A kernel is not taken.
+    #[error("{}: {why}", path.display())]
+    Kernel {
+        /// The file, or the folder that should have it.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: KernelError,
     },
     /// The connection to QEMU's monitor failed.
     #[error("QMP: {0}")]

@@ -63,7 +63,7 @@ const STATUS_FAILED: i32 = 3;
 /// The image writes 2 after a panic or an exception.
 const STATUS_BROKEN: i32 = 5;
 /// What QEMU ends with after a reset, under `-no-reboot`.
-const STATUS_RESET: i32 = 0;
+pub(crate) const STATUS_RESET: i32 = 0;
 
 /// Why a run does not count.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

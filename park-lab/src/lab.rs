@@ -14,7 +14,7 @@ use crate::configuration::{Boot, Emulator};
 use crate::conformance::{self, Came, Shown};
 use crate::deadline::Deadline;
 use crate::judge::{Exit, Flaw, difference, judge};
-use crate::session::{Monitor, Patience, Wire};
+use crate::session::{Down, Monitor, Patience, Wire};
 use crate::tool::{self, Tool};
 use crate::trial::{CONFORMANCE, Repeat, Trial};
 use crate::{bochs, iso, qemu, session};
@@ -235,7 +235,7 @@ fn with(
     let (command, wire, monitor) = match configuration.emulator {
         Emulator::Qemu => {
             let command = qemu::command(configuration, image, words, folder, patience.end)?;
-            (command, Wire::Stdio, Monitor::Qmp { ram_mib: configuration.ram_mib })
+            (command, Wire::Stdio, Monitor::Qmp { ram_mib: configuration.ram_mib, down: Down::Ends })
         }
         Emulator::Bochs => {
             let command = bochs::command(configuration, image, words, folder, patience.end)?;

@@ -7,19 +7,28 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
 use crate::LabError;
 use crate::artifacts::name;
 use crate::deadline::Deadline;
 use crate::group::{Group, shown};
-use crate::judge::Exit;
+use crate::judge::{Exit, STATUS_RESET};
 use crate::line::Line;
 use crate::qmp::{Delivery, MachineCheck, Qmp, Reach};
+use crate::registers::{self, CpuState};
 use crate::serial::{Ended, Following, Heard, Serial};
 
 /// Pause between two looks at the emulator while nothing comes.
 const POLL: Duration = Duration::from_millis(100);
 /// How long an emulator may take to end after the image's last line.
 const LEAVING: Duration = Duration::from_secs(20);
+/// Pause between two questions whether the machine is down.
+const DOWN_POLL: Duration = Duration::from_millis(500);
+/// The event of lines that the lab itself adds, of registers.
+pub const REGISTERS_EVENT: &str = "registers";
+/// The tag of those of a machine that went down.
+pub const DOWN_TAG: &str = "down";
 /// How long QEMU's monitor may take for one answer, on a busy host.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take once the run is given up: that comes on top of every limit.
@@ -45,9 +54,20 @@ pub enum Monitor {
     Qmp {
         /// RAM.
         ram_mib: u32,
+        /// What becomes of the machine when it goes down.
+        down: Down,
     },
     /// None.
     Absent,
+}
+
+/// What QEMU does with a machine that resets or shuts down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Down {
+    /// It ends.
+    Ends,
+    /// It keeps the machine as it is, so that what its CPUs came to can be seen: `-action reboot=shutdown,shutdown=pause`.
+    Pauses,
 }
 
 /// How long anyone waits.
@@ -66,6 +86,7 @@ struct Session<'a> {
     input: Option<ChildStdin>,
     qmp: Option<Qmp>,
     lines: &'a mut Vec<String>,
+    looked: Instant,
 }
 
 /// Runs `command` in `folder` and listens until it ends, or patience does. Nothing of it runs when this returns. `lines` gets
@@ -101,7 +122,7 @@ pub fn run(
         (Wire::Stdio, None) => return Err(LabError::Program("the emulator has no standard output".to_owned())),
     };
     let input = group.child().stdin.take();
-    let mut session = Session { folder, monitor, input, qmp: None, lines };
+    let mut session = Session { folder, monitor, input, qmp: None, lines, looked: Instant::now() };
     let exit = session.listen(&mut group, &serial, &ended, patience);
     drop(group);
     ended.set();
@@ -133,6 +154,7 @@ impl Session<'_> {
                 }
                 Heard::Ended => return self.leave(group),
                 Heard::Quiet if group.ended()?.is_some() => ended.set(),
+                Heard::Quiet if self.is_down()? => return Ok(Exit::Status(STATUS_RESET)),
                 Heard::Quiet => {}
             }
             if last.elapsed() >= silence {
@@ -162,6 +184,10 @@ impl Session<'_> {
     fn act(&mut self, line: &Line) -> Result<(), LabError> {
         let want = line.text("want").unwrap_or_default();
         let reach = match want {
+            "registers" => {
+                self.note_registers(line.text("tag").unwrap_or_default())?;
+                return self.go();
+            }
             "mc-local" => Reach::Local,
             "mc-broadcast" => Reach::Broadcast,
             _ => return Err(LabError::Input(format!("the image asks for `{want}`, which this lab can't do"))),
@@ -177,11 +203,44 @@ impl Session<'_> {
                 return Ok(());
             }
         }
+        self.go()
+    }
+
+    /// Tells the image that it can go on.
+    fn go(&mut self) -> Result<(), LabError> {
         let input =
             self.input.as_mut().ok_or_else(|| LabError::Input("nothing can be sent to the image".to_owned()))?;
         // An emulator that does not listen has ended: how, its status says.
         let _ = input.write_all(GO).and_then(|()| input.flush());
         Ok(())
+    }
+
+    /// Adds a line for each CPU: where it is, and whether it executes. From outside, so that no CPU has to say it.
+    fn note_registers(&mut self, tag: &str) -> Result<(), LabError> {
+        let text = self.qmp(ANSWER)?.registers(Deadline::after(ANSWER))?;
+        for CpuState { cpu, rip, cr3, cr4, halted } in registers::parse(&text) {
+            let (rip, cr3, cr4) = (format!("{rip:#x}"), format!("{cr3:#x}"), format!("{cr4:#x}"));
+            let line = json!({
+                "event": REGISTERS_EVENT, "tag": tag, "cpu": cpu, "rip": rip, "cr3": cr3, "cr4": cr4, "halted": halted
+            });
+            self.lines.push(line.to_string());
+        }
+        Ok(())
+    }
+
+    /// Whether the machine went down and is kept; then its registers are noted.
+    fn is_down(&mut self) -> Result<bool, LabError> {
+        let pauses = matches!(self.monitor, Monitor::Qmp { down: Down::Pauses, .. });
+        if !pauses || self.looked.elapsed() < DOWN_POLL {
+            return Ok(false);
+        }
+        self.looked = Instant::now();
+        let status = self.qmp(ANSWER)?.execute("query-status", &json!({}), Deadline::after(ANSWER))?;
+        let is_down = status.get("status").and_then(Value::as_str) == Some("shutdown");
+        if is_down {
+            self.note_registers(DOWN_TAG)?;
+        }
+        Ok(is_down)
     }
 
     /// The monitor, connected within `patience` when it is needed first.
@@ -200,7 +259,7 @@ impl Session<'_> {
 
     /// Leaves what can be learnt of a machine that hangs. That nothing can be learnt is no failure: its hang is told anyway.
     fn inspect(&mut self) {
-        let Monitor::Qmp { ram_mib } = self.monitor else { return };
+        let Monitor::Qmp { ram_mib, .. } = self.monitor else { return };
         let (registers, memory) = (self.folder.join(name::REGISTERS), self.folder.join(name::MEMORY));
         let inspected = self.qmp(LAST_ANSWER).and_then(|qmp| {
             let text = qmp.registers(Deadline::after(LAST_ANSWER))?;

@@ -109,6 +109,14 @@ pub fn total_bytes(fixed: &[u8; FIXED_BYTES]) -> Option<usize> {
     (FIXED_BYTES as u32..=TOTAL_BYTES_MAX).contains(&total).then_some(total as usize)
 }
 
+/// The words for the image in a command line's tag. GRUB gives these alone; kexec-tools gives the path of the image before
+/// them (kexec/arch/i386/kexec-multiboot2-x86.c, 2.0.25), and no word of ours has a slash before its `=`.
+fn arguments(payload: &[u8]) -> &[u8] {
+    let text = payload.split(|&byte| byte == 0).next().unwrap_or_default();
+    let word = text.split(|&byte| byte == b' ').next().unwrap_or_default();
+    if word.contains(&b'/') && !word.contains(&b'=') { text.get(word.len()..).unwrap_or_default() } else { text }
+}
+
 impl<'a> BootInfo<'a> {
     /// Parses boot information of [`total_bytes`] bytes that lies at `at`.
     ///
@@ -127,7 +135,7 @@ impl<'a> BootInfo<'a> {
             let payload = tag.get(TAG_HEADER_BYTES..).unwrap_or_default();
             match kind {
                 TAG_END => break,
-                TAG_CMDLINE => found.cmdline = payload.split(|&byte| byte == 0).next().unwrap_or_default(),
+                TAG_CMDLINE => found.cmdline = arguments(payload),
                 TAG_MEMORY_MAP => {
                     found.map_entry_bytes = u32_at(tag, MAP_ENTRY_LEN).unwrap_or(0) as usize;
                     found.map = tag.get(MAP_ENTRIES..).unwrap_or_default();
@@ -212,6 +220,20 @@ mod tests {
         let ranges: Vec<_> = parsed.memory_ranges().collect();
         assert_eq!(ranges[1], MemoryRange { start: PhysAddr(0x10_0000), len_bytes: 0x30_0000, kind: 2 });
         assert_eq!(ranges.len(), 2);
+    }
+
+    #[test]
+    fn the_path_that_kexec_passes_is_no_word_of_the_image() {
+        let cases: [(&[u8], &[u8]); 5] = [
+            (b"/boot/park-metal t=smp cpus=2\0", b" t=smp cpus=2"),
+            (b"./park-metal\0", b""),
+            (b"t=smp case=hlt/nmi\0", b"t=smp case=hlt/nmi"),
+            (b"case=hlt/nmi\0", b"case=hlt/nmi"),
+            (b"", b""),
+        ];
+        for (payload, expected) in cases {
+            assert_eq!(arguments(payload), expected);
+        }
     }
 
     #[test]
