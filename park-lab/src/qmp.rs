@@ -159,6 +159,15 @@ impl Qmp {
         self.execute("dump-guest-memory", &json!({ "paging": false, "protocol": protocol }), deadline).map(drop)
     }
 
+    /// Writes `bytes` of physical memory from `at` on into the file `path`.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn save_memory(&mut self, at: u64, bytes: u64, path: &Path, deadline: Deadline) -> Result<(), LabError> {
+        let arguments = json!({ "val": at, "size": bytes, "filename": path });
+        self.execute("pmemsave", &arguments, deadline).map(drop)
+    }
+
     /// Makes a machine check happen, and waits until QEMU says what it did with it.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use crate::deadline::Deadline;
 use crate::group::{Group, shown};
 use crate::judge::{Exit, STATUS_RESET};
 use crate::line::Line;
+use crate::observer::Observer;
 use crate::qmp::{Delivery, MachineCheck, Qmp, Reach};
-use crate::registers::{self, CpuState};
 use crate::serial::{Ended, Following, Heard, Serial};
 
 /// Pause between two looks at the emulator while nothing comes.
@@ -25,9 +25,7 @@ const POLL: Duration = Duration::from_millis(100);
 const LEAVING: Duration = Duration::from_secs(20);
 /// Pause between two questions whether the machine is down.
 const DOWN_POLL: Duration = Duration::from_millis(500);
-/// The event of lines that the lab itself adds, of registers.
-pub const REGISTERS_EVENT: &str = "registers";
-/// The tag of those of a machine that went down.
+/// The tag of registers of a machine that went down.
 pub const DOWN_TAG: &str = "down";
 /// How long QEMU's monitor may take for one answer, on a busy host.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -87,6 +85,7 @@ struct Session<'a> {
     qmp: Option<Qmp>,
     lines: &'a mut Vec<String>,
     looked: Instant,
+    observer: Observer,
 }
 
 /// Runs `command` in `folder` and listens until it ends, or patience does. Nothing of it runs when this returns. `lines` gets
@@ -122,7 +121,8 @@ pub fn run(
         (Wire::Stdio, None) => return Err(LabError::Program("the emulator has no standard output".to_owned())),
     };
     let input = group.child().stdin.take();
-    let mut session = Session { folder, monitor, input, qmp: None, lines, looked: Instant::now() };
+    let mut session =
+        Session { folder, monitor, input, qmp: None, lines, looked: Instant::now(), observer: Observer::new(folder) };
     let exit = session.listen(&mut group, &serial, &ended, patience);
     drop(group);
     ended.set();
@@ -143,14 +143,15 @@ impl Session<'_> {
             match serial.hear(POLL) {
                 Heard::Line(text) => {
                     last = Instant::now();
-                    if let Some(line) = Line::parse(&text) {
+                    let line = Line::parse(&text);
+                    self.lines.push(text);
+                    if let Some(line) = line {
                         match line.event() {
                             "sync" => self.act(&line)?,
                             "complete" | "failed" => silence = silence.min(LEAVING),
-                            _ => {}
+                            _ => self.note_moment(&line)?,
                         }
                     }
-                    self.lines.push(text);
                 }
                 Heard::Ended => return self.leave(group),
                 Heard::Quiet if group.ended()?.is_some() => ended.set(),
@@ -217,13 +218,19 @@ impl Session<'_> {
 
     /// Adds a line for each CPU: where it is, and whether it executes. From outside, so that no CPU has to say it.
     fn note_registers(&mut self, tag: &str) -> Result<(), LabError> {
-        let text = self.qmp(ANSWER)?.registers(Deadline::after(ANSWER))?;
-        for CpuState { cpu, rip, cr3, cr4, halted } in registers::parse(&text) {
-            let (rip, cr3, cr4) = (format!("{rip:#x}"), format!("{cr3:#x}"), format!("{cr4:#x}"));
-            let line = json!({
-                "event": REGISTERS_EVENT, "tag": tag, "cpu": cpu, "rip": rip, "cr3": cr3, "cr4": cr4, "halted": halted
-            });
-            self.lines.push(line.to_string());
+        let observer = self.observer.clone();
+        let lines = observer.registers(tag, self.qmp(ANSWER)?, Deadline::after(ANSWER))?;
+        self.lines.extend(lines);
+        Ok(())
+    }
+
+    /// Adds lines about a moment at which one kernel follows another.
+    fn note_moment(&mut self, line: &Line) -> Result<(), LabError> {
+        if let Some(tag) = self.observer.is_moment(line) {
+            let mut observer = core::mem::take(&mut self.observer);
+            let lines = observer.moment(tag, self.qmp(ANSWER)?, Deadline::after(ANSWER));
+            self.observer = observer;
+            self.lines.extend(lines?);
         }
         Ok(())
     }

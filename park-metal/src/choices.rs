@@ -21,13 +21,15 @@ pub enum Test {
     Silicon,
     /// Parks, disturbs, passes on and wakes for hours.
     Soak,
+    /// Overwrites the memory of CPUs that another kernel has parked, and fires events at them.
+    Strangers,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Smp,
         Self::Skeleton,
         Self::Torture,
@@ -36,6 +38,7 @@ impl Test {
         Self::Sweep,
         Self::Silicon,
         Self::Soak,
+        Self::Strangers,
         Self::Fault,
     ];
 
@@ -51,6 +54,7 @@ impl Test {
             Self::Sweep => "sweep",
             Self::Silicon => "silicon",
             Self::Soak => "soak",
+            Self::Strangers => "strangers",
             Self::Fault => "fault",
         }
     }
@@ -59,6 +63,12 @@ impl Test {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|test| test.name() == name)
+    }
+
+    /// Whether it starts every CPU first; the others leave CPUs where the kernel before them has left them.
+    #[must_use]
+    pub const fn starts_cpus(self) -> bool {
+        !matches!(self, Self::Strangers)
     }
 }
 

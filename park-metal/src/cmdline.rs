@@ -2,7 +2,7 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
@@ -17,6 +17,7 @@
 //! | `hypervisor` | whether `silicon` asks a hypervisor too: `yes`, `no` | `no` |
 //! | `hours`, `minutes` | how long `soak` goes on, added up; at least `generations` | 0 |
 //! | `keep` | where `silicon` and `soak` keep the last step: `ram`, `cmos` | `ram` |
+//! | `strangers` | what `strangers` fires at which APIC ids ([`Strangers`]) | nothing |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 mod error;
@@ -28,6 +29,7 @@ pub use self::error::CmdlineError;
 use crate::choices::{Breakage, Choice, Ending, Glob, Host, Test};
 use crate::last_step::Keep;
 use crate::silicon::{Hypervisor, QuestionSet};
+use crate::strangers::Strangers;
 
 /// The longest wait for another CPU if the command line doesn't say: virtual CPUs may outnumber the host's.
 pub const DEFAULT_TIMEOUT_MS: u32 = 10_000;
@@ -73,6 +75,8 @@ pub struct Options {
     pub soak_minutes: u32,
     /// Where the last step is kept.
     pub keep: Keep,
+    /// The CPUs of others, and what `strangers` fires at them.
+    pub strangers: Option<Strangers>,
 }
 
 impl Default for Options {
@@ -94,6 +98,7 @@ impl Default for Options {
             hypervisor: Hypervisor::Refuse,
             soak_minutes: 0,
             keep: Keep::Ram,
+            strangers: None,
         }
     }
 }
@@ -110,6 +115,7 @@ impl Options {
         let (mut ending, mut apic, mut cases, mut host) = (None, None, None, None);
         let (mut choice, mut breakage, mut lot, mut steps) = (None, None, None, None);
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
+        let mut strangers = None;
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -162,6 +168,10 @@ impl Options {
                 "hours" => set_once(&mut hours, number(key, value)?, key)?,
                 "minutes" => set_once(&mut minutes, number(key, value)?, key)?,
                 "keep" => set_once(&mut keep, one_of(Keep::from_name, key, value, "ram or cmos")?, key)?,
+                "strangers" => {
+                    let parsed = one_of(Strangers::parse, key, value, "EVENT:0xMASK, as nmi:0xe")?;
+                    set_once(&mut strangers, parsed, key)?;
+                }
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
             }
@@ -184,6 +194,7 @@ impl Options {
             hypervisor: hypervisor.unwrap_or(default.hypervisor),
             soak_minutes: hours.unwrap_or(0).saturating_mul(60).saturating_add(minutes.unwrap_or(0)),
             keep: keep.unwrap_or(default.keep),
+            strangers,
         })
     }
 }
@@ -238,6 +249,7 @@ mod tests {
                 hypervisor: Hypervisor::Refuse,
                 soak_minutes: 0,
                 keep: Keep::Ram,
+                strangers: None,
             })
         );
         assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
@@ -289,7 +301,10 @@ mod tests {
 
     #[test]
     fn wrong_values_of_silicon_and_soak_are_refused() {
-        let cases: [(&[u8], CmdlineError<'_>); 3] = [
+        let strangers =
+            CmdlineError::NotOneOf { key: "strangers", value: "smi:0x2", choices: "EVENT:0xMASK, as nmi:0xe" };
+        let cases: [(&[u8], CmdlineError<'_>); 4] = [
+            (b"strangers=smi:0x2", strangers),
             (b"ask=nmi-depth,nmi", CmdlineError::UnknownQuestion { name: "nmi" }),
             (b"hypervisor=1", CmdlineError::NotOneOf { key: "hypervisor", value: "1", choices: "yes or no" }),
             (b"keep=disk", CmdlineError::NotOneOf { key: "keep", value: "disk", choices: "ram or cmos" }),

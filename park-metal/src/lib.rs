@@ -20,6 +20,7 @@ pub mod multiboot2;
 pub mod pvh;
 pub mod report;
 pub mod silicon;
+pub mod strangers;
 
 // Not in the library's own unit tests: those are host programs, and their link can't place 32-bit code.
 #[cfg(all(feature = "image", not(test)))]

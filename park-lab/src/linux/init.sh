@@ -116,7 +116,8 @@ image)
 crash)
     kexec -t multiboot2-x86 -p /boot/park-metal "--command-line=$lab_image" || fail "kexec refuses the image as crash kernel"
     say "\"step\":\"leaves\",\"to\":\"crash\""
-    echo c >/proc/sysrq-trigger
+    # The boot CPU is the one that goes on.
+    taskset 1 "$busybox" sh -c 'echo c >/proc/sysrq-trigger'
     fail "the crash did not happen"
     ;;
 *)

@@ -6,4 +6,5 @@ pub mod cpio;
 pub mod debian;
 pub mod initramfs;
 pub mod kernel;
+pub mod machine;
 pub mod userland;

@@ -27,6 +27,7 @@ mod smi;
 mod smp;
 mod snapshot;
 mod soak;
+mod strangers;
 mod sweep;
 mod torture;
 pub(crate) mod traps;
@@ -67,6 +68,7 @@ fn run(world: &World) -> Verdict {
         Test::Conformance => conformance::run,
         Test::Silicon => silicon::run,
         Test::Soak => soak::run,
+        Test::Strangers => strangers::run,
         Test::Sweep => sweep::run,
         Test::Fault => |_| insn::undefined(),
     };

@@ -42,7 +42,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Reads what the loader left, then starts every CPU. Reports `boot` and one `online` per CPU.
+    /// Reads what the loader left, then starts every CPU, if the test [starts CPUs](Test::starts_cpus). Reports `boot` and one
+    /// `online` per CPU.
     ///
     /// `info` and `magic` are EBX and EAX at the entry.
     pub(crate) fn build(info: u64, magic: u32) -> Result<Self, Failure> {
@@ -66,6 +67,9 @@ impl World {
                 ("tsc_hz", Value::Number(clock.ticks_per_second())),
             ],
         );
+        if !world.options.test.starts_cpus() {
+            return Ok(world);
+        }
         // Found before the regions are used; the table itself is firmware's.
         let madt = madt::find(rsdp.ok_or(AcpiError::NoMadt)?, &identity_bytes)?;
         world.start_others(madt)?;

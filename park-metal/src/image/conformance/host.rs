@@ -20,5 +20,15 @@ pub(crate) fn ask(world: &World, event: Event, target: &PerCpu) -> Result<(), Fa
         ("n", Value::Number(1)),
     ];
     serial::emit("sync", &fields);
+    answer(world)
+}
+
+/// Asks for a note of the registers of all CPUs under the name `tag`, and waits until the host says that it is made.
+pub(crate) fn note_registers(world: &World, tag: &str) -> Result<(), Failure> {
+    serial::emit("sync", &[("want", Value::Text("registers")), ("tag", Value::Text(tag))]);
+    answer(world)
+}
+
+fn answer(world: &World) -> Result<(), Failure> {
     Ok(world.wait(|| serial::receive() == Some(DONE), "the host")?)
 }
