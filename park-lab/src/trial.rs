@@ -156,6 +156,9 @@ const fn conformance(configuration: &'static Configuration, words: &'static str)
 /// Nobody raises machine checks: the torture has them.
 const WITHOUT_HOST: &str = "t=conformance";
 
+/// Few samples: what they are is judged elsewhere.
+const BENCH: &str = "t=bench samples=3 idle_us=10";
+
 /// All trials on one configuration.
 fn on(configuration: &'static Configuration) -> Vec<Trial> {
     match configuration.name {
@@ -194,7 +197,8 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         }
         "qemu-counted" => {
             let twice = |trial| Trial { repeat: Repeat::Identical, ..trial };
-            vec![twice(smp(configuration)), twice(skeleton(configuration))]
+            let bench = short(configuration, "bench", BENCH, End::Completes { test: "bench" });
+            vec![twice(smp(configuration)), twice(skeleton(configuration)), twice(bench)]
         }
         "qemu-bios" | "qemu-uefi" => vec![skeleton(configuration)],
         "bochs-ryzen-4" => [torture(configuration, GENERATIONS), trouble(configuration)]

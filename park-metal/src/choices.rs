@@ -23,13 +23,15 @@ pub enum Test {
     Soak,
     /// Overwrites the memory of CPUs that another kernel has parked, and fires events at them.
     Strangers,
+    /// Times parking and waking, and what rivals do instead.
+    Bench,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Smp,
         Self::Skeleton,
         Self::Torture,
@@ -39,6 +41,7 @@ impl Test {
         Self::Silicon,
         Self::Soak,
         Self::Strangers,
+        Self::Bench,
         Self::Fault,
     ];
 
@@ -55,6 +58,7 @@ impl Test {
             Self::Silicon => "silicon",
             Self::Soak => "soak",
             Self::Strangers => "strangers",
+            Self::Bench => "bench",
             Self::Fault => "fault",
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers`, `bench` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
@@ -18,6 +18,11 @@
 //! | `hours`, `minutes` | how long `soak` goes on, added up; at least `generations` | 0 |
 //! | `keep` | where `silicon` and `soak` keep the last step: `ram`, `cmos` | `ram` |
 //! | `strangers` | what `strangers` fires at which APIC ids ([`Strangers`]) | nothing |
+//! | `samples` | wakes of each row of `bench` | 1000 |
+//! | `seed` | what decides the order of rows and the idle times of `bench` | 1 |
+//! | `idle_us` | the longest idle time before each wake of `bench`, in µs | 1000 |
+//! | `target` | the CPU, by its number, that `bench` parks and wakes | 1 |
+//! | `slices` | in `bench`, the longest turn of the target in ticks, where CPUs take turns; 0 for whole ones | 0 |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 
 mod error;
@@ -26,6 +31,7 @@ use park_core::PhysAddr;
 use park_core::lot::ApicMode;
 
 pub use self::error::CmdlineError;
+use crate::bench::BenchOptions;
 use crate::choices::{Breakage, Choice, Ending, Glob, Host, Test};
 use crate::last_step::Keep;
 use crate::silicon::{Hypervisor, QuestionSet};
@@ -77,6 +83,8 @@ pub struct Options {
     pub keep: Keep,
     /// The CPUs of others, and what `strangers` fires at them.
     pub strangers: Option<Strangers>,
+    /// What `bench` is told.
+    pub bench: BenchOptions,
 }
 
 impl Default for Options {
@@ -99,6 +107,7 @@ impl Default for Options {
             soak_minutes: 0,
             keep: Keep::Ram,
             strangers: None,
+            bench: BenchOptions::default(),
         }
     }
 }
@@ -116,6 +125,7 @@ impl Options {
         let (mut choice, mut breakage, mut lot, mut steps) = (None, None, None, None);
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         let mut strangers = None;
+        let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -172,6 +182,11 @@ impl Options {
                     let parsed = one_of(Strangers::parse, key, value, "EVENT:0xMASK, as nmi:0xe")?;
                     set_once(&mut strangers, parsed, key)?;
                 }
+                "samples" => set_once(&mut samples, number(key, value)?, key)?,
+                "seed" => set_once(&mut seed, number(key, value)?, key)?,
+                "idle_us" => set_once(&mut idle_us, number(key, value)?, key)?,
+                "slices" => set_once(&mut slices, number(key, value)?, key)?,
+                "target" => set_once(&mut target, number(key, value)?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
             }
@@ -195,6 +210,13 @@ impl Options {
             soak_minutes: hours.unwrap_or(0).saturating_mul(60).saturating_add(minutes.unwrap_or(0)),
             keep: keep.unwrap_or(default.keep),
             strangers,
+            bench: BenchOptions {
+                samples: samples.unwrap_or(default.bench.samples),
+                seed: seed.unwrap_or(default.bench.seed),
+                idle_us: idle_us.unwrap_or(default.bench.idle_us),
+                target: target.unwrap_or(default.bench.target),
+                slices: slices.unwrap_or(default.bench.slices),
+            },
         })
     }
 }
@@ -250,6 +272,7 @@ mod tests {
                 soak_minutes: 0,
                 keep: Keep::Ram,
                 strangers: None,
+                bench: BenchOptions { samples: 1000, seed: 1, idle_us: 1000, target: 1, slices: 0 },
             })
         );
         assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
@@ -297,6 +320,17 @@ mod tests {
         // Nobody is asked about a hypervisor, and no settings of firmware are overwritten, unless that is said.
         let default = Options::default();
         assert_eq!((default.hypervisor, default.keep, default.ask), (Hypervisor::Refuse, Keep::Ram, QuestionSet::NONE));
+    }
+
+    #[test]
+    fn keys_of_bench_are_read() {
+        let bench = BenchOptions { samples: 64, seed: 9, idle_us: 20, target: 3, slices: 5 };
+        assert_eq!(
+            Options::parse(b"t=bench samples=64 seed=9 idle_us=20 target=3 slices=5"),
+            Ok(Options { test: Test::Bench, bench, ..Options::default() })
+        );
+        assert_eq!(Options::parse(b"seed=x"), Err(CmdlineError::NotANumber { key: "seed", value: "x" }));
+        assert_eq!(Options::parse(b"samples=1 samples=1"), Err(CmdlineError::Duplicate { key: "samples" }));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! `isa-debug-exit`.
 #![cfg_attr(not(test), no_std)]
 
+pub mod bench;
 pub mod choices;
 pub mod cmdline;
 pub mod cpu_tables;

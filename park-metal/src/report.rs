@@ -21,6 +21,8 @@ pub enum Value<'a> {
     Format(fmt::Arguments<'a>),
     /// `true` or `false`.
     Truth(bool),
+    /// An array of decimal numbers.
+    Numbers(&'a [u64]),
 }
 
 /// The line does not fit its buffer.
@@ -75,9 +77,19 @@ impl Line<'_> {
                 Value::Text(text) => self.string(format_args!("{text}"))?,
                 Value::Format(arguments) => self.string(*arguments)?,
                 Value::Truth(truth) => write!(self, "{truth}")?,
+                Value::Numbers(numbers) => self.numbers(numbers)?,
             }
         }
         self.write_str("}\n")
+    }
+
+    fn numbers(&mut self, numbers: &[u64]) -> fmt::Result {
+        self.write_str("[")?;
+        for (position, number) in numbers.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            write!(self, "{comma}{number}")?;
+        }
+        self.write_str("]")
     }
 
     fn string(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
@@ -127,10 +139,14 @@ mod tests {
             ("mechanism", Value::Text("hlt")),
             ("why", Value::Format(format_args!("{}+{}", 1, 2))),
             ("ok", Value::Truth(true)),
+            ("ticks", Value::Numbers(&[7, 0])),
+            ("none", Value::Numbers(&[])),
         ];
         assert_eq!(
             write_line(&mut buffer, "parked", &fields),
-            Ok("{\"event\":\"parked\",\"cpu\":1,\"rip\":\"0x1f\",\"mechanism\":\"hlt\",\"why\":\"1+2\",\"ok\":true}\n")
+            Ok(
+                "{\"event\":\"parked\",\"cpu\":1,\"rip\":\"0x1f\",\"mechanism\":\"hlt\",\"why\":\"1+2\",\"ok\":true,\"ticks\":[7,0],\"none\":[]}\n"
+            )
         );
     }
 

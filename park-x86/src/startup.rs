@@ -46,6 +46,9 @@ mod offset {
     pub(super) const END: usize = 0xf60;
 }
 
+/// Offset in the page of the claim word, 16 bits: see [`ClaimState`].
+pub const CLAIM_OFFSET: u64 = offset::CLAIM as u64;
+
 /// GDT limit: two descriptors.
 const GDT_LIMIT: u16 = 2 * 8 - 1;
 /// Selector of the 64-bit code segment in the trampoline's GDT.

@@ -18,15 +18,16 @@ use crate::platform::apic::this_cpu;
 /// A counter that a CPU does not have.
 const ABSENT: u64 = u64::MAX;
 /// The counters, in the order of [`Counters`].
-const MSRS: [u32; 6] = [
+const MSRS: [u32; 7] = [
     msr::SMI_COUNT,
     msr::MPERF,
     msr::CORE_C3_RESIDENCY,
     msr::CORE_C6_RESIDENCY,
     msr::CORE_C7_RESIDENCY,
     msr::MCG_STATUS,
+    msr::APERF,
 ];
-/// CPUID leaf 6, and the bit of its ECX that stands for MPERF (SDM vol. 2A, CPUID).
+/// CPUID leaf 6, and the bit of its ECX that stands for MPERF and APERF (SDM vol. 2A, CPUID).
 const LEAF_POWER: u32 = 6;
 const POWER_MPERF: u32 = 1 << 0;
 const TSC: usize = MSRS.len();
@@ -42,6 +43,8 @@ pub(crate) struct Counters {
     pub(crate) deep: [Option<u64>; 3],
     /// MCG_STATUS.
     pub(crate) mcg_status: Option<u64>,
+    /// Ticks of the CPU's own clock in C0.
+    pub(crate) own: Option<u64>,
     /// The TSC when they were read.
     pub(crate) tsc: u64,
 }
@@ -62,7 +65,7 @@ extern "C" fn read_here(_argument: u64) {
 fn exists(number: u32) -> bool {
     let mut cpu = this_cpu();
     match number {
-        msr::MPERF => {
+        msr::MPERF | msr::APERF => {
             let [highest, ..] = cpu.cpuid(0, 0);
             highest >= LEAF_POWER && cpu.cpuid(LEAF_POWER, 0)[2] & POWER_MPERF != 0
         }
@@ -84,6 +87,7 @@ pub(crate) fn read(world: &World, cpu: &PerCpu) -> Result<Counters, Failure> {
         c0: value(1),
         deep: [value(2), value(3), value(4)],
         mcg_status: value(5),
+        own: value(6),
         tsc: row[TSC].load(Ordering::Acquire),
     })
 }
@@ -97,6 +101,11 @@ impl Counters {
     /// Thousandths of the time since `before` that the CPU was in C0.
     pub(crate) fn c0_permille_since(&self, before: &Self) -> Option<u64> {
         Some(permille(self.c0?.wrapping_sub(before.c0?), self.tsc.wrapping_sub(before.tsc)))
+    }
+
+    /// The CPU's own rate in C0 since `before`, in thousandths of the TSC's.
+    pub(crate) fn speed_permille_since(&self, before: &Self) -> Option<u64> {
+        Some(permille(self.own?.wrapping_sub(before.own?), self.c0?.wrapping_sub(before.c0?)))
     }
 
     /// Thousandths of the time since `before` that its core was in C3, C6 or C7.

@@ -134,12 +134,29 @@ impl Fleet {
         Ok(())
     }
 
+    /// Goes on with the first `count` CPUs of the plan.
+    pub(crate) fn keep(&mut self, count: usize) {
+        self.len = self.len.min(count);
+    }
+
     /// Pursues a goal for all CPUs that it concerns. Returns when all of them are settled.
     pub(crate) fn carry(&mut self, world: &World, owner: &Owner, goal: Goal) {
-        let mut entries = Departures { world, owner };
+        let drive = &mut |carry: &mut Carry<'_>| owner.platform.carry(carry);
+        self.carry_by(world, owner, goal, &mut Departures { world, owner }, drive);
+    }
+
+    /// The same with other entries, by another loop.
+    pub(crate) fn carry_by(
+        &mut self,
+        world: &World,
+        owner: &Owner,
+        goal: Goal,
+        entries: &mut dyn Entries,
+        drive: &mut dyn FnMut(&mut Carry<'_>),
+    ) {
         let tasks = self.tasks.get_mut(..self.len).unwrap_or_default();
-        let mut carry = Carry::new(goal, tasks, &mut self.lanes, &owner.lease, pace(world)).with_entries(&mut entries);
-        owner.platform.carry(&mut carry);
+        let mut carry = Carry::new(goal, tasks, &mut self.lanes, &owner.lease, pace(world)).with_entries(entries);
+        drive(&mut carry);
     }
 
     /// Where every CPU is.

@@ -11,7 +11,7 @@ use crate::image::world::World;
 use crate::report::Value;
 
 /// Tells this image's lots apart; any constant will do for a lot that no other kernel will see.
-const LOT_ID: [u64; 2] = [u64::from_le_bytes(*b"park-met"), u64::from_le_bytes(*b"al-skel\0")];
+pub(crate) const LOT_ID: [u64; 2] = [u64::from_le_bytes(*b"park-met"), u64::from_le_bytes(*b"al-skel\0")];
 /// Time between two NMIs to a CPU that does not claim; long, since one that is on its way already is counted.
 const KICK_INTERVAL_US: u64 = 500_000;
 

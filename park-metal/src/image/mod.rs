@@ -2,6 +2,7 @@
 
 mod ap_start;
 mod area;
+mod bench;
 mod boot;
 pub(crate) mod broken;
 mod conformance;
@@ -70,6 +71,7 @@ fn run(world: &World) -> Verdict {
         Test::Soak => soak::run,
         Test::Strangers => strangers::run,
         Test::Sweep => sweep::run,
+        Test::Bench => bench::run,
         Test::Fault => |_| insn::undefined(),
     };
     let result = core::hint::black_box(run)(world);

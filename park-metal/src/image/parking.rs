@@ -44,9 +44,10 @@ pub(crate) fn detect_here() -> Detected {
     })
 }
 
-/// What a bay for `cpu` must hold, as the executing CPU would need it: all CPUs of the machine are taken for alike.
-fn reservation(cpu: &PerCpu, mechanism: Mechanism) -> Result<Reservation, Failure> {
-    let orders = detect_here().orders(mechanism, 0)?;
+/// What a bay for `cpu` must hold, as the executing CPU would need it: all CPUs of the machine are taken for alike. MWAIT may
+/// be so deep that its way out takes `latency_us`.
+pub(crate) fn reservation(cpu: &PerCpu, mechanism: Mechanism, latency_us: u32) -> Result<Reservation, Failure> {
+    let orders = detect_here().orders(mechanism, latency_us)?;
     Ok(Reservation {
         apic_id: cpu.apic_id,
         mechanism,
@@ -60,7 +61,7 @@ fn reservation(cpu: &PerCpu, mechanism: Mechanism) -> Result<Reservation, Failur
 /// Reserves a bay for `cpu` and sends it on its way.
 pub(crate) fn send(owner: &Owner, cpu: &'static PerCpu, mechanism: Mechanism) -> Result<Parked, Failure> {
     let mut platform = owner.platform;
-    let bay = platform.drive(Reserve::any(&owner.lease, reservation(cpu, mechanism)?))?;
+    let bay = platform.drive(Reserve::any(&owner.lease, reservation(cpu, mechanism, 0)?))?;
     platform.summon(cpu.apic_id, bay.index())?;
     Ok(Parked { cpu, mechanism, bay })
 }
@@ -103,7 +104,7 @@ fn prepare(bay_index: u64) -> Result<u64, Failure> {
 }
 
 /// Takes the sanitising steps on the executing CPU.
-fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<(), Failure> {
+pub(crate) fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<(), Failure> {
     let detected = detect_here();
     let context = Context {
         features: *detected.features(),
@@ -120,7 +121,7 @@ fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<(), Failure> {
 }
 
 /// Writes the executing CPU's arrival frame and returns its address.
-fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
+pub(crate) fn prepare_arrival(owner: &Owner, bay_index: u32) -> Result<u64, Failure> {
     let detected = detect_here();
     let area = Area::current();
     // SAFETY: this is the area's CPU, and it uses the boot CPU's root.

@@ -46,6 +46,10 @@ pub const LVT_LINT1: ApicRegister = ApicRegister(0x360);
 pub const LVT_ERROR: ApicRegister = ApicRegister(0x370);
 /// Timer: initial count; 0 stops it ("APIC Timer").
 pub const TIMER_INITIAL: ApicRegister = ApicRegister(0x380);
+/// Timer: divide configuration (same place).
+pub const TIMER_DIVIDE: ApicRegister = ApicRegister(0x3e0);
+/// Timer: it counts the bus clock itself.
+pub const TIMER_DIVIDE_BY_1: u64 = 0b1011;
 /// AMD: extended feature register (APM vol. 2, "Extended APIC Feature Register").
 pub const AMD_EXT_FEATURE: ApicRegister = ApicRegister(0x400);
 /// AMD: first bit of the count of extended LVT entries.

@@ -17,6 +17,8 @@ pub const SMI_COUNT: u32 = 0x34;
 pub const BIOS_SIGN_ID: u32 = 0x8b;
 /// IA32_MPERF: counts at the TSC's rate while the CPU is in C0 (SDM vol. 3, "IA32_MPERF"; CPUID leaf 6, `ECX[0]`).
 pub const MPERF: u32 = 0xe7;
+/// IA32_APERF: counts at the CPU's own rate while it is in C0 (SDM vol. 3, "IA32_APERF"; CPUID leaf 6, `ECX[0]`).
+pub const APERF: u32 = 0xe8;
 /// MSR_CORE_C3_RESIDENCY, in ticks of the TSC; Intel (SDM vol. 4).
 pub const CORE_C3_RESIDENCY: u32 = 0x3fc;
 /// MSR_CORE_C6_RESIDENCY, as above.
