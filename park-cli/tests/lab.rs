@@ -4,6 +4,7 @@ mod schema;
 
 use core::time::Duration;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,72 @@ fn a_whole_run_passes_and_leaves_nothing() {
     assert_eq!((&document["passed"], &document["failed"]), (&1.into(), &0.into()));
     assert_eq!(document["emulators"][0]["version"], "7.2.0");
     assert_eq!(fs::read_dir(bench.folder.join("target/lab")).expect("the folder").count(), 0);
+}
+
+#[test]
+fn the_simulator_needs_no_image_and_shows_every_case() {
+    let bench = Bench::new("simulated", "7.2.0", "exit 9");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_park"));
+    let output = command.current_dir(&bench.folder).args(["lab", "--rig", "sim", "--json"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    schema::check(&document, "lab on the simulator");
+    let trials = document["trials"].as_array().expect("trials");
+    assert_eq!(trials.iter().map(|trial| trial["vendor"].as_str()).collect::<Vec<_>>(), [Some("amd"), Some("intel")]);
+    for trial in trials {
+        assert_eq!(trial["version"], env!("CARGO_PKG_VERSION"));
+        let cases = trial["cases"].as_array().expect("cases");
+        let names: BTreeSet<&str> = cases.iter().filter_map(|case| case["case"].as_str()).collect();
+        assert_eq!(names.len(), park_conformance::Case::all().count());
+        let nmi = cases.iter().find(|case| case["case"] == "hlt/nmi").expect("a case");
+        assert_eq!((&nmi["standing"], &nmi["response"]), (&"claimed".into(), &"laps".into()));
+        assert_eq!((&nmi["seen"]["fired"], &nmi["seen"]["witnessed"]), (&1.into(), &1.into()));
+    }
+    assert_eq!(fs::read_dir(bench.folder.join("target/lab")).expect("the folder").count(), 0);
+}
+
+/// A run of `conformance` with 4 CPUs: the first boot measures two cases and is reset in a third, the next has none.
+const CASES: &str = r#"echo '{"event":"boot"}'
+for cpu in 1 2 3; do echo "{\"event\":\"online\",\"cpu\":$cpu}"; done
+case "$*" in *"case=*"*) ;; *) echo '{"event":"failed","why":"no case of this name can be shown here"}'; exit 3;; esac
+echo '{"event":"case","case":"hlt/nmi"}'
+echo '{"event":"verdict","case":"hlt/nmi","fired":3,"witnessed":2,"coalesced":"nmi-latch","response":"laps","confirmed":"answered","entries":1,"waiting":"still"}'
+echo '{"event":"case","case":"hlt/smi"}'
+echo '{"event":"verdict","case":"hlt/smi","fired":3,"witnessed":3,"coalesced":"none","response":"laps","confirmed":"answered","entries":1,"waiting":"still"}'
+echo '{"event":"case","case":"hlt/smi-rendezvous"}'
+echo '{"event":"lacks","case":"hlt/smi-rendezvous","kind":"no-source","why":"this firmware calls no rendezvous"}'
+echo '{"event":"case","case":"wait-for-sipi/nmi"}'
+exit 0"#;
+
+#[test]
+fn every_verdict_is_in_the_document() {
+    let bench = Bench::new("cases", "7.2.0", CASES);
+    let output = bench.output(&["--case", "qemu-epyc/conformance", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    schema::check(&document, "lab with cases");
+    let trial = &document["trials"][0];
+    assert_eq!((&trial["version"], &trial["vendor"]), (&"7.2.0".into(), &"amd".into()));
+    let told: Vec<_> = ["case", "standing", "response", "lack"]
+        .map(|key| {
+            let of = |case: &Value| case[key].as_str().unwrap_or("-").to_owned();
+            trial["cases"].as_array().expect("cases").iter().map(of).collect::<Vec<_>>()
+        })
+        .into();
+    assert_eq!(told[0], ["hlt/nmi", "hlt/smi", "hlt/smi-rendezvous", "wait-for-sipi/nmi"]);
+    assert_eq!(told[1], ["claimed", "deviates", "lacks", "deviates"]);
+    assert_eq!(told[2], ["laps", "laps", "-", "reset"]);
+    assert_eq!(told[3], ["-", "-", "no-source", "-"]);
+    let [nmi, smi, _, lost] = [0, 1, 2, 3].map(|index| &trial["cases"][index]);
+    assert_eq!((&nmi["seen"]["witnessed"], &nmi["seen"]["coalesced"]), (&2.into(), &"nmi-latch".into()));
+    assert!(smi["why"].as_str().is_some_and(|why| why.contains("RSM")), "{smi}");
+    assert!(lost["seen"].is_null(), "{lost}");
+    // Another verdict, which nothing names.
+    let bench = Bench::new("surprise", "7.2.0", &CASES.replace("\"response\":\"laps\"", "\"response\":\"held\""));
+    let output = bench.output(&["--case", "qemu-epyc/conformance", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["trials"][0]["cases"][0]["standing"], "surprise");
 }
 
 #[test]

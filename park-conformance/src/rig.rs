@@ -193,6 +193,15 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Answered, Self::Silent, Self::NotAsked];
+
+    /// The answer of this [`name`](Self::name); `None` if there is none.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|answer| answer.name() == name)
+    }
+
     /// The name in docs and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -102,6 +102,23 @@ pub enum Waiting {
     Lapping,
 }
 
+impl Waiting {
+    /// The name in docs and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Still => "still",
+            Self::Lapping => "lapping",
+        }
+    }
+
+    /// The one of this [`name`](Self::name); `None` if there is none.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Still, Self::Lapping].into_iter().find(|waiting| waiting.name() == name)
+    }
+}
+
 /// Why fewer events were witnessed than fired.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Coalescing {

@@ -9,11 +9,15 @@ pub enum Emulator {
     Qemu,
     /// Bochs.
     Bochs,
+    /// park's own simulator, in this process. It runs no image, but the conformance cases.
+    Simulator,
 }
 
 impl Emulator {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Qemu, Self::Bochs];
+    pub const ALL: [Self; 3] = [Self::Simulator, Self::Qemu, Self::Bochs];
+    /// Those that run the image.
+    pub const FOREIGN: [Self; 2] = [Self::Qemu, Self::Bochs];
 
     /// The name on command lines and in documents.
     #[must_use]
@@ -21,6 +25,7 @@ impl Emulator {
         match self {
             Self::Qemu => "qemu",
             Self::Bochs => "bochs",
+            Self::Simulator => "sim",
         }
     }
 }
@@ -103,6 +108,24 @@ const BOCHS_TIMEOUT_MS: u32 = 2_000;
 /// A virtual CPU may wait for the host's while 8 or 16 others run on 2: reactions of 27 to 63 ms were seen with 16.
 const CROWDED_TIMEOUT_MS: u32 = 60_000;
 
+/// The simulator's models, in its words.
+pub(crate) const SIM_INTEL_MODEL: &str = "intel";
+const SIM_AMD_MODEL: &str = "amd";
+
+/// Nothing is booted: what is about images means nothing.
+const SIM_AMD: Configuration = Configuration {
+    name: "sim-amd",
+    emulator: Emulator::Simulator,
+    model: SIM_AMD_MODEL,
+    // One that is parked, one that parks it, one that looks on.
+    cpus: 3,
+    ram_mib: 0,
+    boot: Boot::Pvh,
+    pace: Pace::Counted,
+    apic: "x",
+    timeout_ms: 0,
+};
+
 const EPYC: Configuration = Configuration {
     name: "qemu-epyc",
     emulator: Emulator::Qemu,
@@ -135,7 +158,9 @@ const HASWELL: Configuration =
 const TIGERLAKE: Configuration = Configuration { name: "bochs-tigerlake-2", model: "tigerlake", ..HASWELL };
 
 /// All configurations. A name says what is special about one.
-pub const ALL: [Configuration; 15] = [
+pub const ALL: [Configuration; 17] = [
+    SIM_AMD,
+    Configuration { name: "sim-intel", model: SIM_INTEL_MODEL, ..SIM_AMD },
     EPYC,
     Configuration { name: "qemu-epyc-8", cpus: 8, timeout_ms: CROWDED_TIMEOUT_MS, ..EPYC },
     Configuration { name: "qemu-epyc-16", cpus: 16, timeout_ms: CROWDED_TIMEOUT_MS, ..EPYC },

@@ -6,18 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use park_conformance::Case;
-use park_core::Response;
 
 use crate::LabError;
-use crate::artifacts::Run;
+use crate::artifacts::{self, Run};
 use crate::configuration::{Boot, Emulator};
-use crate::conformance::{self, Came, Shown};
+use crate::conformance::{self, Shown};
 use crate::deadline::Deadline;
 use crate::judge::{Exit, Flaw, difference, judge};
 use crate::session::{Down, Monitor, Patience, Wire};
 use crate::tool::{self, Tool};
 use crate::trial::{CONFORMANCE, Repeat, Trial};
-use crate::{bochs, iso, qemu, session};
+use crate::{bochs, iso, qemu, session, simulated};
 
 /// How long an image may say nothing: UEFI is silent for 20 s on a host that has nothing else to do.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -44,6 +43,8 @@ pub struct Report {
     pub took: Duration,
     /// The serial line of its last run.
     pub lines: Vec<String>,
+    /// What each conformance case came to, where it has any.
+    pub cases: Vec<Shown>,
     /// Where it left what it saw; `None` if it passed, and so left nothing.
     pub folder: Option<PathBuf>,
 }
@@ -78,6 +79,9 @@ pub fn require(trials: &[Trial]) -> Result<Vec<Version>, LabError> {
     if uses(Emulator::Bochs) {
         versions.push(Version { emulator: Emulator::Bochs, version: tool::bochs_version()? });
     }
+    if uses(Emulator::Simulator) {
+        versions.push(Version { emulator: Emulator::Simulator, version: env!("CARGO_PKG_VERSION").to_owned() });
+    }
     let sets: [(bool, &[Tool]); 4] = [
         (uses(Emulator::Bochs), &[tool::BOCHS_TERM, tool::BOCHS_BIOS, tool::VGA_BIOS]),
         (trials.iter().any(|trial| trial.configuration.boot != Boot::Pvh), &iso::TOOLS),
@@ -108,8 +112,8 @@ pub fn run(trial: &Trial, image: &Path, run: &Run, deadline: Deadline) -> Result
     let start = Instant::now();
     let name = trial.name();
     let folder = run.folder(&name)?;
-    let mut lines = Vec::new();
-    let verdict = match runs(trial, image, &folder, deadline, &mut lines) {
+    let (mut lines, mut cases) = (Vec::new(), Vec::new());
+    let verdict = match runs(trial, image, &folder, deadline, (&mut lines, &mut cases)) {
         Ok(verdict) => verdict,
         Err(error @ (LabError::Program(_) | LabError::Qmp(_) | LabError::Input(_) | LabError::Deadline { .. })) => {
             Err(Flaw::Host(error.to_string()))
@@ -126,20 +130,23 @@ pub fn run(trial: &Trial, image: &Path, run: &Run, deadline: Deadline) -> Result
         }
         Err(flaw) => (Outcome::Failed(flaw), Some(folder)),
     };
-    Ok(Report { trial: *trial, outcome, took: start.elapsed(), lines, folder: kept })
+    Ok(Report { trial: *trial, outcome, took: start.elapsed(), lines, cases, folder: kept })
 }
 
-/// All runs of a trial; `lines` gets the serial line of the last one.
+/// All runs of a trial; `lines` gets the serial line of the last one, `cases` what the conformance cases came to.
 fn runs(
     trial: &Trial,
     image: &Path,
     folder: &Path,
     deadline: Deadline,
-    lines: &mut Vec<String>,
+    (lines, cases): (&mut Vec<String>, &mut Vec<Shown>),
 ) -> Result<Result<(), Flaw>, LabError> {
     let expected = trial.expected();
+    if trial.configuration.emulator == Emulator::Simulator {
+        return simulated(trial, folder, lines, cases);
+    }
     if trial.test == CONFORMANCE {
-        return measured(trial, image, folder, deadline, lines);
+        return measured(trial, image, folder, deadline, (lines, cases));
     }
     let first = once(trial, image, folder, deadline, lines)?;
     let verdict = judge(&expected, lines, first);
@@ -160,9 +167,9 @@ fn measured(
     image: &Path,
     folder: &Path,
     deadline: Deadline,
-    lines: &mut Vec<String>,
+    (lines, all): (&mut Vec<String>, &mut Vec<Shown>),
 ) -> Result<Result<(), Flaw>, LabError> {
-    let (mut all, mut globs) = (Vec::new(), vec![first_glob(trial).to_owned()]);
+    let mut globs = vec![first_glob(trial).to_owned()];
     let mut boot = 0;
     while let Some(glob) = globs.pop() {
         boot += 1;
@@ -177,7 +184,7 @@ fn measured(
         all.extend(shown);
         match (verdict?, open) {
             (Err(Flaw::Reset), Some(case)) => {
-                all.push(Shown { case, came: Came::Measured(Response::Reset) });
+                all.push(Shown::reset(case));
                 if boot == 1 {
                     let named = Case::all().filter(|case| case.matches(&glob));
                     let rest = named.skip_while(|other| *other != case).skip(1);
@@ -192,8 +199,27 @@ fn measured(
             }
         }
     }
-    let surprises = conformance::surprises(trial.configuration, &all);
-    Ok(if surprises.is_empty() { Ok(()) } else { Err(Flaw::Surprise { surprises }) })
+    Ok(unsurprising(trial, all))
+}
+
+/// All cases on the simulator, in this process.
+fn simulated(
+    trial: &Trial,
+    folder: &Path,
+    lines: &mut Vec<String>,
+    cases: &mut Vec<Shown>,
+) -> Result<Result<(), Flaw>, LabError> {
+    *lines = simulated::lines(trial.configuration);
+    let serial = folder.join(artifacts::name::SERIAL);
+    fs::write(&serial, lines.join("\n") + "\n").map_err(LabError::file(&serial))?;
+    *cases = conformance::shown(lines).0;
+    Ok(unsurprising(trial, cases))
+}
+
+/// That every case is as it should be.
+fn unsurprising(trial: &Trial, cases: &[Shown]) -> Result<(), Flaw> {
+    let surprises = conformance::surprises(trial.configuration, cases);
+    if surprises.is_empty() { Ok(()) } else { Err(Flaw::Surprise { surprises }) }
 }
 
 /// The cases of a trial. On Bochs' ryzen the image hangs in `wait-for-sipi/store-doorbell`, for a reason not yet known: there
@@ -241,6 +267,7 @@ fn with(
             let command = bochs::command(configuration, image, words, folder, patience.end)?;
             (command, Wire::File(bochs::serial(folder)), Monitor::Absent)
         }
+        Emulator::Simulator => return Err(LabError::Input("the simulator runs no image".to_owned())),
     };
     session::run(command, &wire, monitor, folder, patience, lines)
 }

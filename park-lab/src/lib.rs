@@ -27,6 +27,7 @@ pub mod resets;
 pub mod rig;
 pub mod serial;
 pub mod session;
+pub mod simulated;
 pub mod tool;
 pub mod trial;
 

@@ -6,25 +6,10 @@ use park_core::lot::PagingLevels;
 use park_core::op::Processor;
 use park_core::{Mechanism, Response};
 use park_lab::rig::SimRig;
+use park_lab::simulated::orders;
 use park_sim::compare::{Parked, Verdict, valuations};
 use park_sim::machine::{KnobSet, Knobs, MachineConfig};
 use park_sim::world::WorldError;
-use park_x86::features::Features;
-use park_x86::orders::Orders;
-
-/// Longest time to leave MWAIT that these tests order, in microseconds.
-const LATENCY_US: u32 = 1000;
-
-/// The vendor crate's orders for a mechanism on a CPU with these features.
-fn orders(mechanism: Mechanism, features: &Features) -> Option<Orders> {
-    let intel = park_intel::Capabilities::from_features(*features);
-    let amd = park_amd::Capabilities::from_features(*features);
-    match (intel, amd) {
-        (Some(intel), _) => intel.orders(mechanism, LATENCY_US).ok(),
-        (_, Some(amd)) => amd.orders(mechanism, LATENCY_US).ok(),
-        (None, None) => None,
-    }
-}
 
 /// A CPU as the comparison parks it; `None` where the vendor has no orders, or they refuse it.
 fn parked(config: &MachineConfig, processor: Processor, mechanism: Mechanism) -> Option<Parked> {

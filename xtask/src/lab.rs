@@ -1,6 +1,9 @@
-//! The lab on one emulator, by `park lab` as a user would run it.
+//! The lab on one rig, by `park lab` as a user would run it.
 
 use core::time::Duration;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::group;
 use crate::image;
@@ -15,23 +18,57 @@ pub(crate) const BOCHS_LIMIT: Duration = minutes(5);
 /// The longest that the soak may take: 4 s for each generation of 16 CPUs on two cores, many times over.
 pub(crate) const SOAK_LIMIT: Duration = minutes(40);
 
+/// The longest that the lab on the simulator may take: 2 seconds, and it is the first that builds `park`.
+pub(crate) const SIM_LIMIT: Duration = minutes(6);
+
+/// The conformance cases on the simulator.
+pub(crate) fn sim(deadline: Deadline) -> Result<(), StageError> {
+    measure("sim", None, deadline)
+}
+
 /// Everything short on QEMU.
 pub(crate) fn qemu(deadline: Deadline) -> Result<(), StageError> {
-    run(&["--rig", "qemu"], deadline)
+    measure("qemu", Some(image::path()?), deadline)
 }
 
 /// Everything short on Bochs.
 pub(crate) fn bochs(deadline: Deadline) -> Result<(), StageError> {
-    run(&["--rig", "bochs"], deadline)
+    measure("bochs", Some(image::path()?), deadline)
 }
 
 /// The long torture.
 pub(crate) fn soak(deadline: Deadline) -> Result<(), StageError> {
-    run(&["--soak"], deadline)
+    let mut command = park("lab");
+    command.arg("--soak").arg("--image").arg(image::path()?);
+    group::run(&mut command, deadline)
 }
 
-fn run(arguments: &[&str], deadline: Deadline) -> Result<(), StageError> {
-    let mut command = cargo(&["run", "--quiet", "-p", "cpu-park-cli", "--bin", "park", "--", "lab"]);
-    command.args(arguments).arg("--image").arg(image::path()?);
-    group::run(&mut command, deadline)
+/// Where the lab on `rig` leaves what it measured; what an earlier run left is gone once another begins.
+pub(crate) fn results(rig: &str) -> PathBuf {
+    Path::new(RESULTS).join(rig).with_extension("json")
+}
+
+/// The folder of [`results`].
+const RESULTS: &str = "target/lab-results";
+
+/// Everything short on one rig; it tells its progress, and its document goes to [`results`].
+fn measure(rig: &str, image: Option<PathBuf>, deadline: Deadline) -> Result<(), StageError> {
+    let path = results(rig);
+    let unwritable = |error| StageError::new(format!("{}: {error}", path.display()));
+    fs::create_dir_all(RESULTS).map_err(unwritable)?;
+    if path.exists() {
+        fs::remove_file(&path).map_err(unwritable)?;
+    }
+    let mut command = park("lab");
+    command.args(["--json", "--rig", rig]);
+    if let Some(image) = image {
+        command.arg("--image").arg(image);
+    }
+    let document = group::output(&mut command, deadline)?;
+    fs::write(&path, document).map_err(unwritable)
+}
+
+/// The program as a user would run it.
+pub(crate) fn park(subcommand: &str) -> Command {
+    cargo(&["run", "--quiet", "-p", "cpu-park-cli", "--bin", "park", "--", subcommand])
 }

@@ -82,7 +82,7 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
@@ -91,6 +91,7 @@ const STAGES: [Stage; 14] = [
     Stage::new("image", Needs::Rust, image::LIMIT, |deadline| image::build(deadline).map(drop)),
     Stage::new("qemu-silicon", Needs::Image, qemu::LIMIT, qemu::silicon),
     Stage::new("qemu-soak", Needs::Image, qemu::LIMIT, qemu::soak),
+    Stage::new("lab-sim", Needs::Rust, lab::SIM_LIMIT, lab::sim),
     Stage::new("lab-qemu", Needs::Image, lab::QEMU_LIMIT, lab::qemu),
     Stage::new("lab-bochs", Needs::Image, lab::BOCHS_LIMIT, lab::bochs),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),

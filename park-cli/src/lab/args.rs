@@ -6,8 +6,9 @@ use std::path::PathBuf;
 /// Arguments of `park lab`.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug, Default)]
 #[command(after_help = "Examples:
-  park lab                                     everything, on both emulators
+  park lab                                     everything, on the simulator and both emulators
   park lab --list                              what that is
+  park lab --rig sim                           the conformance cases on the simulator, in a second
   park lab --rig qemu --case torture           parked CPUs under QEMU while all memory is overwritten
   park lab --case bochs-ryzen-4/torture        one trial
   park lab --cpu tigerlake --json
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 A trial is one test of the image on one machine of an emulator, and named `MACHINE/TEST`. What a trial that failed saw is left
 below target/lab. Exit code 1 if one failed, 3 if an emulator or a ROM is missing, 4 if the deadline passed.")]
 pub struct Arguments {
-    /// Only this emulator: qemu, bochs, or all [default: all]
+    /// Only this rig: sim, qemu, bochs, or all [default: all]
     #[arg(long, value_name = "RIG")]
     pub rig: Option<String>,
     /// Only machines with this CPU model; may be repeated

@@ -2,7 +2,7 @@
 
 use super::Arguments;
 use crate::exit::Failure;
-use crate::names::unknown;
+use crate::names::{near, unknown};
 use park_lab::configuration::{self, Emulator};
 use park_lab::trial::{Length, Trial, all};
 use std::collections::BTreeSet;
@@ -29,13 +29,20 @@ pub fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Failure> {
     if let Some(glob) = &arguments.case {
         trials.retain(|trial| trial.matches(glob));
         if trials.is_empty() {
-            return Err(Failure::Input(unknown("trial", glob, names.iter().map(String::as_str))));
+            return Err(Failure::Input(no_trial(glob, &names)));
         }
     }
     if trials.is_empty() {
         return Err(Failure::Input("no trial is left; `park lab --list` says what there is".to_owned()));
     }
     Ok(trials)
+}
+
+/// What is said where no trial matches: there are too many to name them all.
+fn no_trial(glob: &str, names: &[String]) -> String {
+    let near = near(glob, names.iter().map(String::as_str));
+    let meant = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+    format!("no trial matches `{glob}`{meant} (`park lab --list` says what there is)")
 }
 
 /// The emulator of this name; `None` for all.
@@ -69,16 +76,20 @@ mod tests {
         assert!(chosen(&models).iter().all(|name| models.cpu.iter().any(|model| name.contains(model))));
         let case = Arguments { case: Some("torture".to_owned()), ..bochs };
         assert!(chosen(&case).contains(&"bochs-ryzen-4/torture".to_owned()));
+        let simulated = Arguments { rig: Some("sim".to_owned()), ..everything.clone() };
+        assert_eq!(chosen(&simulated), ["sim-amd/conformance", "sim-intel/conformance"]);
         let all = Arguments { rig: Some(ALL.to_owned()), ..everything.clone() };
         assert_eq!(chosen(&all), chosen(&everything));
     }
 
     #[test]
-    fn what_chooses_nothing_is_named() {
+    fn what_chooses_nothing_is_named_in_few_words() {
         let wrong = |arguments: Arguments| trials(&arguments).unwrap_err().to_string();
         assert!(wrong(Arguments { rig: Some("simics".to_owned()), ..Arguments::default() }).contains("`simics`"));
         assert!(wrong(Arguments { cpu: vec!["ryzn".to_owned()], ..Arguments::default() }).contains("mean ryzen?"));
         assert!(wrong(Arguments { case: Some("tortur".to_owned()), ..Arguments::default() }).contains("tortur"));
+        let nothing = wrong(Arguments { case: Some("nothing".to_owned()), ..Arguments::default() });
+        assert_eq!(nothing, "no trial matches `nothing` (`park lab --list` says what there is)");
         let crossed = Arguments { rig: Some("qemu".to_owned()), cpu: vec!["ryzen".to_owned()], ..Arguments::default() };
         assert!(wrong(crossed).contains("--list"));
     }

@@ -1,6 +1,8 @@
 //! The document of schema `park.lab/1`.
 
+use park_conformance::Coalescing;
 use park_lab::artifacts::Run;
+use park_lab::conformance::{Came, Shown, Standing};
 use park_lab::lab::{Outcome, Report, Version};
 use park_lab::line::Line;
 use serde::Serialize;
@@ -28,7 +30,7 @@ pub struct LabDocument {
 /// An emulator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct EmulatorDocument {
-    /// `qemu` or `bochs`.
+    /// `sim`, `qemu` or `bochs`.
     pub name: &'static str,
     /// Its version, in its own words.
     pub version: String,
@@ -39,13 +41,17 @@ pub struct EmulatorDocument {
 pub struct TrialDocument {
     /// `MACHINE/TEST`.
     pub name: String,
-    /// `qemu` or `bochs`.
+    /// `sim`, `qemu` or `bochs`.
     pub rig: &'static str,
+    /// The emulator's version, in its own words.
+    pub version: String,
     /// The CPU model, in the emulator's words.
     pub cpu_model: &'static str,
+    /// Whose CPUs the model has: `intel` or `amd`.
+    pub vendor: &'static str,
     /// CPUs of the machine.
     pub cpus: u32,
-    /// The image's command line.
+    /// The image's command line; empty where no image runs.
     pub command_line: String,
     /// Whether it ended as it should.
     pub passed: bool,
@@ -55,12 +61,50 @@ pub struct TrialDocument {
     pub took_ms: u64,
     /// Events fired and witnessed, where the test counts them.
     pub tally: Option<Tally>,
+    /// What each conformance case came to, where the trial has any.
+    pub cases: Vec<CaseDocument>,
     /// Where it left what it saw, if it failed.
     pub folder: Option<String>,
     /// One line that runs it again, if it failed.
     pub reproducer: Option<String>,
     /// The last lines of the serial log, if it failed.
     pub tail: Vec<String>,
+}
+
+/// What one conformance case came to. On the simulator a case has one for each outcome that values of knobs lead to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct CaseDocument {
+    /// `hlt/nmi`.
+    pub case: String,
+    /// `claimed`, `deviates`, `lacks` or `surprise`.
+    pub standing: &'static str,
+    /// What became of the CPU, where that was measured.
+    pub response: Option<&'static str>,
+    /// What led to it; absent where the machine was lost before it could tell.
+    pub seen: Option<SeenDocument>,
+    /// What kind of thing is missing, where the rig can't show the case.
+    pub lack: Option<String>,
+    /// Why: what is missing, why the emulator deviates, or what is not as it should be.
+    pub why: Option<String>,
+}
+
+/// What led to a response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct SeenDocument {
+    /// How often the event was made to happen.
+    pub fired: u64,
+    /// How often it was seen at the CPU.
+    pub witnessed: u64,
+    /// Why that is less often.
+    pub coalesced: Option<&'static str>,
+    /// Whether the CPU gave a proof of life after the event.
+    pub confirmed: &'static str,
+    /// How often its entry ran when it was woken.
+    pub entries: u64,
+    /// `still`, or `lapping` if the CPU laps while nothing happens to it.
+    pub waiting: &'static str,
+    /// In how many runs all of this was so.
+    pub runs: u64,
 }
 
 /// What the image counted.
@@ -91,12 +135,13 @@ pub fn document(run: &Run, versions: &[Version], reports: &[Report]) -> LabDocum
         emulators: versions.iter().map(emulator).collect(),
         passed: reports.len() - failed,
         failed,
-        trials: reports.iter().map(trial).collect(),
+        trials: reports.iter().map(|report| trial(report, versions)).collect(),
     }
 }
 
-fn trial(report: &Report) -> TrialDocument {
+fn trial(report: &Report, versions: &[Version]) -> TrialDocument {
     let configuration = report.trial.configuration;
+    let version = versions.iter().find(|version| version.emulator == configuration.emulator);
     let why = match &report.outcome {
         Outcome::Passed => None,
         Outcome::Failed(flaw) => Some(flaw.to_string()),
@@ -105,17 +150,45 @@ fn trial(report: &Report) -> TrialDocument {
     TrialDocument {
         name: report.trial.name(),
         rig: configuration.emulator.name(),
+        version: version.map(|version| version.version.clone()).unwrap_or_default(),
         cpu_model: configuration.model,
+        vendor: configuration.vendor().name(),
         cpus: configuration.cpus,
         command_line: report.trial.command_line(),
         passed: !failed,
         why,
         took_ms: u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
         tally: tally(&report.lines),
+        cases: report.cases.iter().map(|shown| case(shown, &configuration.place().standing(shown))).collect(),
         folder: report.folder.as_ref().map(|folder| folder.display().to_string()),
         reproducer: failed.then(|| report.reproducer()),
         tail: if failed { report.tail().into_iter().map(str::to_owned).collect() } else { Vec::new() },
     }
+}
+
+fn case(shown: &Shown, standing: &Standing) -> CaseDocument {
+    let (response, lack) = match &shown.came {
+        Came::Measured(response) => (Some(response.name()), None),
+        Came::Lacks(kind, _) => (None, Some(kind.clone())),
+        Came::Doubt(_) => (None, None),
+    };
+    let why = match (standing, &shown.came) {
+        (Standing::Claimed, _) => None,
+        (Standing::Deviates(row), _) => Some(row.reason.to_owned()),
+        (Standing::Surprise(why), _) => Some(why.clone()),
+        (Standing::Lacks, Came::Lacks(_, why)) => Some(why.clone()),
+        (Standing::Lacks, _) => None,
+    };
+    let seen = shown.seen.map(|seen| SeenDocument {
+        fired: seen.fired,
+        witnessed: seen.witnessed,
+        coalesced: seen.coalesced.map(Coalescing::name),
+        confirmed: seen.confirmed.name(),
+        entries: seen.entries,
+        waiting: seen.waiting.name(),
+        runs: seen.runs,
+    });
+    CaseDocument { case: shown.case.to_string(), standing: standing.name(), response, seen, lack, why }
 }
 
 /// The image's last line of the kind `torture`.

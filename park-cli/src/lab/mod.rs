@@ -1,4 +1,4 @@
-//! `park lab`: the freestanding image on emulators.
+//! `park lab`: the freestanding image on emulators, and the conformance cases on the simulator.
 
 pub mod args;
 pub mod choice;
@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use core::time::Duration;
 use park_lab::artifacts::Run;
+use park_lab::configuration::Emulator;
 use park_lab::deadline::Deadline;
 use park_lab::{LabError, image, lab};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,12 @@ pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Fail
     let default = if arguments.soak { SOAK_DEADLINE_S } else { DEADLINE_S };
     let deadline = Deadline::after(Duration::from_secs(arguments.deadline_s.unwrap_or(default)));
     let versions = lab::require(&trials)?;
-    let (image, base) = image_and_base(arguments.image.as_deref(), deadline)?;
+    let (image, base) = if trials.iter().all(|trial| trial.configuration.emulator == Emulator::Simulator) {
+        let here = here()?;
+        (PathBuf::new(), image::workspace(&here).unwrap_or(here).join(ARTIFACTS))
+    } else {
+        image_and_base(arguments.image.as_deref(), deadline)?
+    };
     let run = Run::new(&base)?;
     let mut reports = Vec::new();
     for (index, trial) in trials.iter().enumerate() {
@@ -56,7 +62,7 @@ pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Fail
 
 /// The image, built if none is named, and where artifacts go.
 fn image_and_base(named: Option<&Path>, deadline: Deadline) -> Result<(PathBuf, PathBuf), Failure> {
-    let here = std::env::current_dir().map_err(|error| Failure::Input(format!("the current folder: {error}")))?;
+    let here = here()?;
     let workspace = image::workspace(&here);
     match (named, workspace) {
         (Some(named), workspace) => {
@@ -70,4 +76,8 @@ fn image_and_base(named: Option<&Path>, deadline: Deadline) -> Result<(PathBuf, 
         (None, Err(LabError::Input(text))) => Err(Failure::Input(format!("{text} with --image"))),
         (None, Err(error)) => Err(error.into()),
     }
+}
+
+fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| Failure::Input(format!("the current folder: {error}")))
 }

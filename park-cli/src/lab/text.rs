@@ -6,6 +6,7 @@ use crate::output::Output;
 use crate::paint::{Cell, Tone};
 use park_lab::lab::{Outcome, Report};
 use park_lab::trial::Trial;
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// Any width.
@@ -73,6 +74,20 @@ pub fn print(document: &LabDocument, out: &mut Output<'_>) -> Result<(), Failure
     out.toned(&format!("{} passed, {} failed", document.passed, document.failed), tone)
 }
 
+/// How many conformance cases stand how; empty if there are none.
+fn standings(trial: &TrialDocument) -> String {
+    let cases_of = |standing: &str| {
+        let of = trial.cases.iter().filter(|case| case.standing == standing).map(|case| case.case.as_str());
+        of.collect::<BTreeSet<_>>().len()
+    };
+    match [cases_of("claimed"), cases_of("deviates"), cases_of("lacks")] {
+        [0, 0, 0] => String::new(),
+        [claimed, deviates, lacks] => {
+            format!("cases: {claimed} as claimed, {deviates} named deviations, {lacks} not shown")
+        }
+    }
+}
+
 fn row(trial: &TrialDocument) -> Vec<Cell> {
     let (word, tone) = if trial.passed { ("passed", Tone::Good) } else { ("FAILED", Tone::Bad) };
     let tally = trial.tally.map(|tally| {
@@ -81,7 +96,7 @@ fn row(trial: &TrialDocument) -> Vec<Cell> {
             tally.parked, tally.fired, tally.witnessed, tally.lost, tally.declared, tally.faulted
         )
     });
-    let remark = trial.why.clone().or(tally).unwrap_or_default();
+    let remark = trial.why.clone().or(tally).unwrap_or_else(|| standings(trial));
     let tenths = (trial.took_ms + 50) / 100;
     vec![
         Cell::new(trial.name.clone(), Tone::Plain),

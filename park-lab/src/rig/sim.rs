@@ -6,7 +6,7 @@ use park_core::lot::{PagingLevels, bay};
 use park_core::op::{Confirm, Processor, Timing};
 use park_core::{Event, Mechanism};
 use park_sim::compare::{OrdersOf, Parked, stipulated};
-use park_sim::machine::{Activity, Event as Injected, EventKind, Knobs, MachineConfig, ResetCause};
+use park_sim::machine::{Activity, Event as Injected, EventKind, KnobSet, Knobs, MachineConfig, ResetCause};
 use park_sim::world::{KICK_TICKS, WorldError};
 
 /// Steps in which a world shows what an event does.
@@ -52,6 +52,8 @@ pub struct SimRig<'a> {
     orders: OrdersOf<'a>,
     /// Values of the knobs. What an event implies comes on top of them.
     pub knobs: Knobs,
+    /// The knobs that the last case consulted: no other can change what it came to.
+    pub consulted: KnobSet,
     event: Option<Event>,
     /// A CPU that was parked by each mechanism so far, to begin again from.
     fresh: Vec<(Mechanism, Option<Parked>)>,
@@ -82,6 +84,7 @@ impl<'a> SimRig<'a> {
             processor,
             orders,
             knobs,
+            consulted: KnobSet::empty(),
             event: None,
             fresh,
             parked: None,
@@ -275,6 +278,7 @@ impl Rig for SimRig<'_> {
     fn end(&mut self) -> Result<Fate, SimError> {
         let parked = self.parked.take().ok_or(SimError::NotParked)?;
         self.event = None;
+        self.consulted = parked.world.machine.knobs_read();
         fate(&parked)
     }
 }

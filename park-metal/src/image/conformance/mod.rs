@@ -4,7 +4,7 @@ pub(crate) mod host;
 pub(crate) mod landing;
 mod rig;
 
-use park_conformance::{Case, MeasureError, Waiting, measure};
+use park_conformance::{Case, MeasureError, measure};
 
 use self::rig::MetalRig;
 use crate::image::failure::Failure;
@@ -35,7 +35,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
                     ("response", Value::Text(seen.response.name())),
                     ("confirmed", Value::Text(seen.confirmed.name())),
                     ("entries", Value::Number(seen.entries.into())),
-                    ("waiting", Value::Text(if seen.waiting == Waiting::Still { "still" } else { "lapping" })),
+                    ("waiting", Value::Text(seen.waiting.name())),
                 ];
                 serial::emit("verdict", &fields);
             }
