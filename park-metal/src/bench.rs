@@ -30,11 +30,13 @@ pub enum Row {
     HandClgi,
     /// Assembly by hand: the register writes of an arrival, with a CPU's own tables.
     HandPark,
+    /// UEFI firmware's StartupThisAP, timed before boot services end: in the same boot as the other rows, but not in turn with them.
+    Firmware,
 }
 
 impl Row {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Hlt,
         Self::Mwait,
         Self::MwaitDeep,
@@ -47,6 +49,7 @@ impl Row {
         Self::HandPause,
         Self::HandClgi,
         Self::HandPark,
+        Self::Firmware,
     ];
 
     /// The name in reports.
@@ -65,6 +68,7 @@ impl Row {
             Self::HandPause => "hand-pause",
             Self::HandClgi => "hand-clgi",
             Self::HandPark => "hand-park",
+            Self::Firmware => "startup-this-ap",
         }
     }
 

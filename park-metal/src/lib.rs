@@ -22,6 +22,7 @@ pub mod pvh;
 pub mod report;
 pub mod silicon;
 pub mod strangers;
+pub mod uefi_map;
 
 // Not in the library's own unit tests: those are host programs, and their link can't place 32-bit code.
 #[cfg(all(feature = "image", not(test)))]

@@ -32,6 +32,9 @@ const FRAMEBUFFER_WIDTH: usize = 20;
 const FRAMEBUFFER_HEIGHT: usize = 24;
 const FRAMEBUFFER_TYPE: usize = 29;
 const FRAMEBUFFER_EGA_TEXT: u8 = 2;
+/// Boot services were not ended; EFI image handle, 64-bit.
+const TAG_EFI_BOOT_SERVICES: u32 = 18;
+const TAG_EFI64_IMAGE: u32 = 20;
 const TAG_RSDP_OLD: u32 = 14;
 const TAG_RSDP_NEW: u32 = 15;
 /// In the memory map's tag: the length of an entry, and where the entries begin.
@@ -49,8 +52,19 @@ pub struct BootInfo<'a> {
     pub rsdp: Option<PhysAddr>,
     /// The screen, if it is in text mode.
     pub text_screen: Option<TextScreen>,
+    /// UEFI, if its boot services still run.
+    pub uefi: Option<Uefi>,
     map: &'a [u8],
     map_entry_bytes: usize,
+}
+
+/// What ends UEFI's boot services.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Uefi {
+    /// The address of the EFI system table.
+    pub system_table: u64,
+    /// The loader's image handle, which is the image's as well.
+    pub image_handle: u64,
 }
 
 /// A screen in text mode: two bytes for each character, row by row.
@@ -123,9 +137,16 @@ impl<'a> BootInfo<'a> {
     /// # Errors
     /// [`Multiboot2Error`] if a tag has a wrong length, or there is no memory map.
     pub fn parse(bytes: &'a [u8], at: PhysAddr) -> Result<Self, Multiboot2Error> {
-        let mut found =
-            Self { cmdline: &[], rsdp: None, text_screen: Some(TextScreen::VGA), map: &[], map_entry_bytes: 0 };
-        let (mut has_new_rsdp, mut is_efi) = (false, false);
+        let mut found = Self {
+            cmdline: &[],
+            rsdp: None,
+            text_screen: Some(TextScreen::VGA),
+            uefi: None,
+            map: &[],
+            map_entry_bytes: 0,
+        };
+        let (mut has_new_rsdp, mut is_efi, mut has_services) = (false, false, false);
+        let (mut system_table, mut image_handle) = (None, None);
         let mut offset = FIXED_BYTES;
         while offset < bytes.len() {
             let bad = Multiboot2Error::BadTag { offset };
@@ -145,7 +166,13 @@ impl<'a> BootInfo<'a> {
                     has_new_rsdp = kind == TAG_RSDP_NEW;
                 }
                 TAG_FRAMEBUFFER => found.text_screen = TextScreen::of_tag(tag),
-                TAG_EFI32 | TAG_EFI64 => is_efi = true,
+                TAG_EFI32 => is_efi = true,
+                TAG_EFI64 => {
+                    is_efi = true;
+                    system_table = u64_at(tag, TAG_HEADER_BYTES);
+                }
+                TAG_EFI64_IMAGE => image_handle = u64_at(tag, TAG_HEADER_BYTES),
+                TAG_EFI_BOOT_SERVICES => has_services = true,
                 _ => {}
             }
             offset = offset.saturating_add(len.next_multiple_of(TAG_ALIGN_BYTES));
@@ -154,7 +181,15 @@ impl<'a> BootInfo<'a> {
         if is_efi {
             found.text_screen = None;
         }
-        if found.map_entry_bytes < MAP_ENTRY_BYTES_MIN { Err(Multiboot2Error::NoMemoryMap) } else { Ok(found) }
+        if let (true, Some(system_table), Some(image_handle)) = (has_services, system_table, image_handle) {
+            found.uefi = Some(Uefi { system_table, image_handle });
+        }
+        // GRUB leaves no map where firmware may still change it.
+        if found.uefi.is_none() && found.map_entry_bytes < MAP_ENTRY_BYTES_MIN {
+            Err(Multiboot2Error::NoMemoryMap)
+        } else {
+            Ok(found)
+        }
     }
 
     /// The memory map; types are those of e820, as in PVH's. A last entry that is cut off is left out.
@@ -256,6 +291,20 @@ mod tests {
         assert_eq!(screen(&[(8, &framebuffer(0, 2))]), None);
         assert_eq!(screen(&[(8, &framebuffer(132, 2)[..20])]), None);
         assert_eq!(screen(&[(12, &[0; 8])]), None);
+    }
+
+    #[test]
+    fn boot_services_run_only_where_all_three_tags_say_so() {
+        let (table, image) = (0x1234_5678_9abc_u64.to_le_bytes(), 0x42_u64.to_le_bytes());
+        let tags: [(u32, &[u8]); 3] = [(12, &table), (20, &image), (18, b"")];
+        let uefi = Some(Uefi { system_table: 0x1234_5678_9abc, image_handle: 0x42 });
+        // And then there need be no memory map.
+        assert_eq!(BootInfo::parse(&info(&tags), AT).map(|info| info.uefi), Ok(uefi));
+        for missing in 0..tags.len() {
+            let rest: Vec<_> =
+                tags.iter().enumerate().filter(|(index, _)| *index != missing).map(|(_, tag)| *tag).collect();
+            assert_eq!(BootInfo::parse(&info(&rest), AT), Err(Multiboot2Error::NoMemoryMap), "{missing}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@
 
 # ---------------------------------------------------------------------------------------------------------------
 # The multiboot2 header: 8-byte aligned and in the file's first 32 KiB, so link.ld puts it before all other text.
-# ELF loading and the ELF entry are the default; the end tag alone asks for nothing (specification 3.1).
+# ELF loading and the ELF entry are the default (specification 3.1).
 .section .text.metal_multiboot2, "a"
 .balign 8
 metal_multiboot2:
@@ -25,6 +25,15 @@ metal_multiboot2:
     .long 0                         # architecture: 32-bit protected mode of i386
     .long metal_multiboot2_end - metal_multiboot2
     .long -(0xe85250d6 + 0 + (metal_multiboot2_end - metal_multiboot2))
+    # UEFI's boot services may be left running, if there are any: uefi.s ends them. Optional for loaders without UEFI.
+    .word 7                         # EFI boot services: type,
+    .word 1                         # optional,
+    .long 8                         # length
+    .word 9                         # entry for EFI amd64: type,
+    .word 1                         # optional,
+    .long 12                        # length,
+    .long metal_start_uefi
+    .balign 8
     .word 0                         # the end tag: type,
     .word 0                         # flags
     .long 8                         # and its length

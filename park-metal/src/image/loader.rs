@@ -4,10 +4,11 @@ use park_core::PhysAddr;
 
 use crate::cmdline::{CmdlineError, Options};
 use crate::image::failure::Failure;
-use crate::image::screen;
+use crate::image::{screen, uefi};
 use crate::memory::{IDENTITY_MAP_END, MemoryMap};
 use crate::multiboot2::{self, BOOT_MAGIC, BootInfo, FIXED_BYTES};
 use crate::pvh::{MEMORY_MAP_ENTRY_BYTES, START_INFO_BYTES, StartInfo, memory_ranges};
+use crate::uefi_map;
 
 /// The longest command line that is read, in bytes.
 const CMDLINE_BYTES_MAX: usize = 4096;
@@ -38,7 +39,12 @@ fn read_multiboot2(at: PhysAddr) -> Result<Loaded, Failure> {
     let info = BootInfo::parse(identity_bytes(at, len).ok_or(unreachable)?, at)?;
     // First, so that whatever is wrong from here on shows there too.
     screen::choose(info.text_screen);
-    let map = MemoryMap::copy(info.memory_ranges()).ok_or(Failure::MapTooLong)?;
+    let map = match (info.uefi, uefi::memory_map()) {
+        (None, _) => MemoryMap::copy(info.memory_ranges()),
+        (Some(_), Some((bytes, entry_bytes))) => MemoryMap::copy(uefi_map::memory_ranges(bytes, entry_bytes)),
+        (Some(_), None) => return Err(Failure::Machine("UEFI does not end its boot services")),
+    };
+    let map = map.ok_or(Failure::MapTooLong)?;
     Ok(Loaded { via: "multiboot2", options: options(info.cmdline)?, map, rsdp: info.rsdp })
 }
 

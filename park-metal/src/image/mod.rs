@@ -33,6 +33,7 @@ mod sweep;
 mod torture;
 pub(crate) mod traps;
 mod trouble;
+mod uefi;
 pub(crate) mod wait;
 mod world;
 

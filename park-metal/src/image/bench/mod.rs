@@ -27,7 +27,7 @@ use crate::image::lot::LOT_ID;
 use crate::image::parking::detect_here;
 use crate::image::percpu::PerCpu;
 use crate::image::world::World;
-use crate::image::{insn, serial};
+use crate::image::{insn, serial, uefi};
 use crate::memory::{PAGE_BYTES, Region};
 use crate::platform::Owner;
 use crate::report::Value;
@@ -74,6 +74,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
         rest::begin(world, cpu)?;
     }
     let mut counts = [Count::default(); Row::ALL.len()];
+    firmware(&mut counts);
     rounds(world, &owner, target, &mut counts)?;
     for cpu in resting() {
         rest::end(world, cpu)?;
@@ -90,6 +91,19 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
     ];
     serial::emit("counters", &fields);
     group::run(world, &owner)
+}
+
+/// What was timed while UEFI's boot services ran. The first start is cold, as everywhere.
+fn firmware(counts: &mut [Count; Row::ALL.len()]) {
+    let row = Row::Firmware;
+    for (index, start) in uefi::starts().enumerate() {
+        for (stamp, ticks) in [(Stamp::Entry, start.entry_ticks), (Stamp::Back, start.back_ticks)] {
+            if index == 0 { samples::cold(row, stamp, ticks) } else { samples::take(row, stamp, ticks) }
+        }
+        if let Some(count) = counts.get_mut(row as usize) {
+            count.samples += 1;
+        }
+    }
 }
 
 /// All rounds. The first one is cold, and is reported apart.
@@ -139,6 +153,8 @@ fn turn(
     let Turn { target, row, idle_us, slice } = turn;
     let mut spurious = 0;
     let (parking, waking) = match row {
+        // Takes no turns: boot services have ended.
+        Row::Firmware => return Ok(Stamp::ALL.map(|stamp| (stamp, None))),
         Row::InitSipi | Row::MpsInitSipi => {
             world.clock.pass_us(idle_us);
             (None, sipi::wake(world, target, row)?)
@@ -196,6 +212,8 @@ fn is_there(row: Row) -> bool {
         Row::HandMwait => has(Mechanism::Mwait).is_ok(),
         Row::HandClgi => has(Mechanism::Clgi).is_ok(),
         Row::HandPark => detected.features().has(FeatureSet::MCA),
+        // Boot services have ended.
+        Row::Firmware => false,
         row => parked::mechanism(row).is_none_or(|mechanism| has(mechanism).is_ok()),
     }
 }
