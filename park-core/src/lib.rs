@@ -6,6 +6,7 @@
 //! * the platform traits that a kernel implements (and the simulator too): [`LotMemory`], [`Clock`],
 //!   [`IpiSender`], [`Summon`], [`Cpu`];
 //! * the [`lot`]: the reserved memory that outlives kernels, byte by byte;
+//! * the [`acpi`] tables by which lots are found, and CPUs are asked for through the mailbox;
 //! * the operations ([`op`]): park, wake, confirm, hold, flush, repark, revoke, hand over, accept, seize, as
 //!   sans-IO values that a kernel can drive from a loop, a timer, or an explorer access by access.
 //!
@@ -13,6 +14,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod acpi;
 mod claim;
 mod cpu;
 mod entry;

@@ -63,8 +63,8 @@ The CPU that asks reserves a bay and summons the other one. Nothing is written t
 
 ",
     ),
-    Part::Item(PARKING, "fn reservation("),
-    Part::Item(PARKING, "pub(crate) fn send("),
+    Part::Item(PARKING, "pub(crate) fn reservation("),
+    Part::Item(PARKING, "pub(crate) fn send_with("),
     Part::Prose(
         "
 ## 4. Park
@@ -76,8 +76,8 @@ reason. A refusal leaves the CPU as it was, and comes back as an error; after `a
     ),
     Part::Item(PARKING, "pub(crate) extern \"C\" fn enter("),
     Part::Item(PARKING, "fn prepare("),
-    Part::Item(PARKING, "fn sanitise("),
-    Part::Item(PARKING, "fn prepare_arrival("),
+    Part::Item(PARKING, "pub(crate) fn sanitise("),
+    Part::Item(PARKING, "pub(crate) fn prepare_arrival("),
     Part::Prose(
         "
 The *transit root* is a set of page tables in your memory that maps your kernel as it is and the lot at identity. It is used to arrive and to depart, never while

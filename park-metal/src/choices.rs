@@ -25,13 +25,17 @@ pub enum Test {
     Strangers,
     /// Times parking and waking, and what rivals do instead.
     Bench,
+    /// Parks CPUs, hands some of them on through the ACPI mailbox, and enters a stock Linux.
+    Linux,
+    /// Finds a lot that another kernel has left, takes it over, and wakes every CPU in it.
+    Adopt,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Smp,
         Self::Skeleton,
         Self::Torture,
@@ -42,6 +46,8 @@ impl Test {
         Self::Soak,
         Self::Strangers,
         Self::Bench,
+        Self::Linux,
+        Self::Adopt,
         Self::Fault,
     ];
 
@@ -59,6 +65,8 @@ impl Test {
             Self::Soak => "soak",
             Self::Strangers => "strangers",
             Self::Bench => "bench",
+            Self::Linux => "linux",
+            Self::Adopt => "adopt",
             Self::Fault => "fault",
         }
     }
@@ -72,7 +80,7 @@ impl Test {
     /// Whether it starts every CPU first; the others leave CPUs where the kernel before them has left them.
     #[must_use]
     pub const fn starts_cpus(self) -> bool {
-        !matches!(self, Self::Strangers)
+        !matches!(self, Self::Strangers | Self::Adopt)
     }
 }
 

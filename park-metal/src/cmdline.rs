@@ -2,7 +2,7 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers`, `bench` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers`, `bench`, `linux`, `adopt` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
@@ -24,8 +24,15 @@
 //! | `target` | the CPU, by its number, that `bench` parks and wakes | 1 |
 //! | `slices` | in `bench`, the longest turn of the target in ticks, where CPUs take turns; 0 for whole ones | 0 |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
+//! | `kernel`, `initrd` | files in memory for `linux`: address with `0x`, colon, length in bytes | none |
+//! | `handed` | CPUs that `linux` hands on through the mailbox | all |
+//! | `rsdp` | where `adopt` finds ACPI's tables, if no loader says | firmware's |
+//! | `park` | where `adopt` finds the lot if no ACPI table says | nowhere |
+//! | `append` | Linux's command line: all that follows, blanks included ([`split_append`](crate::linux::command_line::split_append)) | empty |
 
 mod error;
+#[cfg(test)]
+mod tests;
 
 use park_core::PhysAddr;
 use park_core::lot::ApicMode;
@@ -34,6 +41,7 @@ pub use self::error::CmdlineError;
 use crate::bench::BenchOptions;
 use crate::choices::{Breakage, Choice, Ending, Glob, Host, Test};
 use crate::last_step::Keep;
+use crate::linux::File;
 use crate::silicon::{Hypervisor, QuestionSet};
 use crate::strangers::Strangers;
 
@@ -85,6 +93,16 @@ pub struct Options {
     pub strangers: Option<Strangers>,
     /// What `bench` is told.
     pub bench: BenchOptions,
+    /// The kernel that `linux` enters.
+    pub kernel: Option<File>,
+    /// Its initrd.
+    pub initrd: Option<File>,
+    /// CPUs that `linux` hands on; `None` for all.
+    pub handed: Option<u32>,
+    /// The RSDP, if the loader's is not the one.
+    pub rsdp: Option<PhysAddr>,
+    /// The lot that `adopt` takes over if ACPI knows none.
+    pub park: Option<PhysAddr>,
 }
 
 impl Default for Options {
@@ -108,6 +126,11 @@ impl Default for Options {
             keep: Keep::Ram,
             strangers: None,
             bench: BenchOptions::default(),
+            kernel: None,
+            initrd: None,
+            handed: None,
+            rsdp: None,
+            park: None,
         }
     }
 }
@@ -126,6 +149,7 @@ impl Options {
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         let mut strangers = None;
         let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
+        let (mut kernel, mut initrd, mut handed, mut rsdp, mut park) = (None, None, None, None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -188,6 +212,11 @@ impl Options {
                 "slices" => set_once(&mut slices, number(key, value)?, key)?,
                 "target" => set_once(&mut target, number(key, value)?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
+                "kernel" => set_once(&mut kernel, one_of(File::parse, key, value, FILE)?, key)?,
+                "initrd" => set_once(&mut initrd, one_of(File::parse, key, value, FILE)?, key)?,
+                "handed" => set_once(&mut handed, number(key, value)?, key)?,
+                "rsdp" => set_once(&mut rsdp, PhysAddr(address(key, value)?), key)?,
+                "park" => set_once(&mut park, PhysAddr(address(key, value)?), key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
             }
         }
@@ -217,6 +246,11 @@ impl Options {
                 target: target.unwrap_or(default.bench.target),
                 slices: slices.unwrap_or(default.bench.slices),
             },
+            kernel,
+            initrd,
+            handed,
+            rsdp,
+            park,
         })
     }
 }
@@ -237,6 +271,9 @@ fn one_of<'a, T>(
     from_name(value).ok_or(CmdlineError::NotOneOf { key, value, choices })
 }
 
+/// What a file's word looks like.
+const FILE: &str = "an address and a length, as 0x8000000:8247232";
+
 fn number<'a>(key: &'a str, value: &'a str) -> Result<u32, CmdlineError<'a>> {
     value.parse().map_err(|_| CmdlineError::NotANumber { key, value })
 }
@@ -244,141 +281,4 @@ fn number<'a>(key: &'a str, value: &'a str) -> Result<u32, CmdlineError<'a>> {
 fn address<'a>(key: &'a str, value: &'a str) -> Result<u64, CmdlineError<'a>> {
     let digits = value.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
     digits.ok_or(CmdlineError::NotAnAddress { key, value })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn empty_line_gives_defaults() {
-        assert_eq!(
-            Options::parse(b""),
-            Ok(Options {
-                test: Test::Smp,
-                cpus: 0,
-                timeout_ms: 10_000,
-                generations: 2,
-                choice: Choice::Turn,
-                breakage: None,
-                lot: None,
-                steps: 100,
-                cases: Glob::ALL,
-                host: Host::Absent,
-                ending: Ending::Qemu,
-                apic: ApicMode::XApic,
-                ask: QuestionSet::NONE,
-                hypervisor: Hypervisor::Refuse,
-                soak_minutes: 0,
-                keep: Keep::Ram,
-                strangers: None,
-                bench: BenchOptions { samples: 1000, seed: 1, idle_us: 1000, target: 1, slices: 0 },
-            })
-        );
-        assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
-    }
-
-    #[test]
-    fn every_key_is_read() {
-        let parsed = Options::parse(
-            b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack \
-              case=hlt/* host=yes steps=7 lot=0x1230000",
-        );
-        assert_eq!(
-            parsed,
-            Ok(Options {
-                test: Test::Skeleton,
-                cpus: 4,
-                timeout_ms: 250,
-                generations: 20,
-                choice: Choice::Only(park_core::Mechanism::Mwait),
-                breakage: Some(Breakage::EarlyAck),
-                lot: Some(PhysAddr(0x123_0000)),
-                steps: 7,
-                cases: Glob::new("hlt/*").unwrap(),
-                host: Host::Answers,
-                ending: Ending::Bochs,
-                apic: ApicMode::X2Apic,
-                ..Options::default()
-            })
-        );
-    }
-
-    #[test]
-    fn keys_of_silicon_and_soak_are_read() {
-        let parsed = Options::parse(b"t=silicon ask=nmi-depth,auto-halt hypervisor=yes hours=2 minutes=5 keep=cmos");
-        let expected = Options {
-            test: Test::Silicon,
-            ask: QuestionSet::parse("auto-halt,nmi-depth").unwrap(),
-            hypervisor: Hypervisor::Ask,
-            soak_minutes: 125,
-            keep: Keep::Cmos,
-            ..Options::default()
-        };
-        assert_eq!(parsed, Ok(expected));
-        assert_eq!(Options::parse(b"hours=4294967295 minutes=9").map(|options| options.soak_minutes), Ok(u32::MAX));
-        // Nobody is asked about a hypervisor, and no settings of firmware are overwritten, unless that is said.
-        let default = Options::default();
-        assert_eq!((default.hypervisor, default.keep, default.ask), (Hypervisor::Refuse, Keep::Ram, QuestionSet::NONE));
-    }
-
-    #[test]
-    fn keys_of_bench_are_read() {
-        let bench = BenchOptions { samples: 64, seed: 9, idle_us: 20, target: 3, slices: 5 };
-        assert_eq!(
-            Options::parse(b"t=bench samples=64 seed=9 idle_us=20 target=3 slices=5"),
-            Ok(Options { test: Test::Bench, bench, ..Options::default() })
-        );
-        assert_eq!(Options::parse(b"seed=x"), Err(CmdlineError::NotANumber { key: "seed", value: "x" }));
-        assert_eq!(Options::parse(b"samples=1 samples=1"), Err(CmdlineError::Duplicate { key: "samples" }));
-    }
-
-    #[test]
-    fn wrong_values_of_silicon_and_soak_are_refused() {
-        let strangers =
-            CmdlineError::NotOneOf { key: "strangers", value: "smi:0x2", choices: "EVENT:0xMASK, as nmi:0xe" };
-        let cases: [(&[u8], CmdlineError<'_>); 4] = [
-            (b"strangers=smi:0x2", strangers),
-            (b"ask=nmi-depth,nmi", CmdlineError::UnknownQuestion { name: "nmi" }),
-            (b"hypervisor=1", CmdlineError::NotOneOf { key: "hypervisor", value: "1", choices: "yes or no" }),
-            (b"keep=disk", CmdlineError::NotOneOf { key: "keep", value: "disk", choices: "ram or cmos" }),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(Options::parse(line), Err(expected));
-        }
-    }
-
-    #[test]
-    fn every_test_is_found_by_its_name() {
-        for test in Test::ALL {
-            assert_eq!(Test::from_name(test.name()), Some(test));
-        }
-    }
-
-    #[test]
-    fn bad_words_are_refused_by_name() {
-        let cases: [(&[u8], CmdlineError<'_>); 15] = [
-            (b"lot=1000", CmdlineError::NotAnAddress { key: "lot", value: "1000" }),
-            (b"mechanism=nap", CmdlineError::UnknownMechanism { name: "nap" }),
-            (b"break=all", CmdlineError::UnknownBreakage { name: "all" }),
-            (
-                b"case=hlt/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
-                CmdlineError::LongGlob { glob: "hlt/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn" },
-            ),
-            (b"host=me", CmdlineError::UnknownHost { name: "me" }),
-            (b"apic=x3", CmdlineError::UnknownApic { name: "x3" }),
-            (b"exit=door", CmdlineError::UnknownEnding { name: "door" }),
-            (b"t=smp \xff", CmdlineError::NotText { offset: 6 }),
-            (b"verbose", CmdlineError::NoValue { word: "verbose" }),
-            (b"test=smp", CmdlineError::UnknownKey { key: "test" }),
-            (b"t=smp t=smp", CmdlineError::Duplicate { key: "t" }),
-            (b"t=smpx", CmdlineError::UnknownTest { name: "smpx" }),
-            (b"cpus=", CmdlineError::NotANumber { key: "cpus", value: "" }),
-            (b"cpus=-1", CmdlineError::NotANumber { key: "cpus", value: "-1" }),
-            (b"timeout_ms=4294967296", CmdlineError::NotANumber { key: "timeout_ms", value: "4294967296" }),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(Options::parse(line), Err(expected));
-        }
-    }
 }

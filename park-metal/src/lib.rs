@@ -1,7 +1,7 @@
 //! The freestanding image that parks real CPUs, as a library.
 //!
 //! What can be computed is here and tested on the host: the [command line](cmdline), [PVH start info](pvh), [multiboot2
-//! information](multiboot2), the [processor list](madt), the [memory layout](memory), [descriptor tables](cpu_tables) and
+//! information](multiboot2), the [memory layout](memory), [descriptor tables](cpu_tables) and
 //! [report lines](report). What needs the machine for itself is in `image`, compiled with the feature `image`;
 //! the binary is a panic handler around it.
 //!
@@ -15,7 +15,7 @@ pub mod choices;
 pub mod cmdline;
 pub mod cpu_tables;
 pub mod last_step;
-pub mod madt;
+pub mod linux;
 pub mod memory;
 pub mod multiboot2;
 pub mod pvh;

@@ -28,6 +28,8 @@ pub enum Unavailable {
     NoSvm,
     /// A guest whose CPUs are reached through the ACPI mailbox only.
     MailboxOnly,
+    /// The wait can't watch the ACPI mailbox, or not reliably.
+    NoMailbox(Mechanism),
 }
 
 impl fmt::Display for Unavailable {
@@ -47,6 +49,9 @@ impl fmt::Display for Unavailable {
             Self::Erratum(erratum) => write!(f, "erratum {}: {}", erratum.name, erratum.what),
             Self::NoSvm => f.write_str("the CPU lacks SVM, or firmware hides it"),
             Self::MailboxOnly => f.write_str("the guest's CPUs are reached through the ACPI mailbox only"),
+            Self::NoMailbox(mechanism) => {
+                write!(f, "a CPU that parks by {mechanism} can't watch the ACPI mailbox reliably; hlt polls it")
+            }
         }
     }
 }
@@ -100,6 +105,25 @@ impl Orders {
         let encrypts = features.set.intersects(FeatureSet::SME.union(FeatureSet::SEV));
         self.wait_flags.set(WaitFlags::WBINVD, encrypts || self.mechanism == Mechanism::WaitForSipi);
         self
+    }
+
+    /// The same orders for a bay that watches the ACPI mailbox: by Mwait the CPU monitors the command line, by Hlt it does
+    /// not halt but polls it, and takes power.
+    ///
+    /// # Errors
+    /// [`Unavailable::NoMailbox`]: with Clgi the operating system would get a CPU that holds all its events, one that
+    /// waits for SIPI looks at nothing, and where an erratum makes a store's wake unreliable nobody would send an NMI.
+    pub fn watching_mailbox(mut self) -> Result<Self, Unavailable> {
+        let sees_stores = match self.mechanism {
+            Mechanism::Hlt => true,
+            Mechanism::Mwait => self.store_wake == StoreWake::Reliable && !self.wait_flags.contains(WaitFlags::CLFLUSH),
+            _ => false,
+        };
+        if !sees_stores {
+            return Err(Unavailable::NoMailbox(self.mechanism));
+        }
+        self.wait_flags |= WaitFlags::MAILBOX;
+        Ok(self)
     }
 
     /// The sanitising steps of this mechanism, in their order, refusals first.
@@ -169,4 +193,28 @@ pub fn check_monitor(features: &Features) -> Result<(), Unavailable> {
 pub fn generic_hlt(features: &Features) -> Result<Orders, Unavailable> {
     check_needed(features)?;
     Ok(Orders::new(Mechanism::Hlt, StoreWake::None, &[], &[]).with_features(features))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mailbox_is_watched_by_those_that_see_its_stores() {
+        let orders = |mechanism, store_wake| Orders::new(mechanism, store_wake, &[], &[]);
+        let reliable = StoreWake::Reliable;
+        for (mechanism, store_wake) in [(Mechanism::Mwait, reliable), (Mechanism::Hlt, StoreWake::None)] {
+            let watching = orders(mechanism, store_wake).watching_mailbox().map(|orders| orders.wait_flags);
+            assert_eq!(watching, Ok(WaitFlags::MAILBOX));
+        }
+        let refused = |orders: Orders| {
+            orders.watching_mailbox().is_err_and(|why| why == Unavailable::NoMailbox(orders.mechanism))
+        };
+        assert!(refused(orders(Mechanism::Clgi, reliable)) && refused(orders(Mechanism::WaitForSipi, StoreWake::None)));
+        assert!(refused(orders(Mechanism::Mwait, StoreWake::None)));
+        // AAI65: MONITOR may miss a store to a cached line, and the mailbox's line is not flushed.
+        let mut flushing = orders(Mechanism::Mwait, reliable);
+        flushing.wait_flags = WaitFlags::CLFLUSH;
+        assert!(refused(flushing));
+    }
 }

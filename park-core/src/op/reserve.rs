@@ -33,7 +33,8 @@ pub struct Reservation {
 /// # Errors
 /// * [`ErrorKind::InvalidCpu`]: the CPU has a bay already; the offset is that bay's. Or: no bay of the given index. A
 ///   quarantined bay does not count, so that a CPU that missed its deadline can park again.
-/// * [`ErrorKind::NotSupported`]: more CPUs than bays: none is free.
+/// * [`ErrorKind::NotSupported`]: more CPUs than bays: none is free. Or: the bay is to watch the ACPI mailbox, which the lot
+///   does not have, or which a CPU that parks by Clgi or WaitForSipi can't serve.
 /// * [`ErrorKind::WrongState`]: the given bay is not free; the lease was handed over.
 /// * [`ErrorKind::StaleGeneration`], [`ErrorKind::AbiMismatch`], [`ErrorKind::Platform`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,6 +82,7 @@ impl Reserve {
     fn advance(&mut self, reply: Reply, _now: Ticks) -> Result<Step<Bay>, Error> {
         match self.state {
             State::Start => {
+                self.check_mailbox()?;
                 if let Some(index) = self.wanted {
                     self.lease.bay(index)?;
                 }
@@ -132,6 +134,23 @@ impl Reserve {
                 Ok(if found == before { Step::Done(bay) } else { self.stamp(bay, found) })
             }
         }
+    }
+
+    /// With Clgi the operating system would get a CPU that holds its events, and one that waits for SIPI looks at nothing.
+    fn check_mailbox(&self) -> Result<(), Error> {
+        let Reservation { mechanism, flags, .. } = self.request;
+        if !flags.contains(WaitFlags::MAILBOX) {
+            return Ok(());
+        }
+        if !matches!(mechanism, Mechanism::Hlt | Mechanism::Mwait) {
+            let error =
+                Error::new(ErrorKind::NotSupported, "the mechanism can't serve the ACPI mailbox: use Hlt or Mwait");
+            return Err(error.found(mechanism as u64));
+        }
+        if self.lease.lot().header().mailbox.is_none() {
+            return Err(Error::new(ErrorKind::NotSupported, "the lot was built without an ACPI mailbox"));
+        }
+        Ok(())
     }
 
     /// Looks at the next bay, or takes the candidate.

@@ -2,10 +2,10 @@
 
 use crate::lot::AT;
 use crate::world::{DEADLINE, Doing, ENTRY, ID, TIMING, World, owner, request};
-use park_core::lot::{BayState, Command, LeaseState, OwnerState, Phase, Stage, bay};
+use park_core::lot::{BayState, Command, LeaseState, OwnerState, Phase, Stage, WaitFlags, bay, header};
 use park_core::op::{
-    AwaitArrival, AwaitLeft, Left, NoSummon, Operation, Park, Publish, Quarantine, Rehabilitate, Reply, Reserve, Step,
-    Wake, drive,
+    AwaitArrival, AwaitLeft, Lease, Left, NoSummon, Operation, Park, Publish, Quarantine, Rehabilitate, Reply,
+    Reservation, Reserve, Step, Wake, drive,
 };
 use park_core::{
     Action, ApicId, Clock, Cpu, CpuidResult, ErrorKind, Generation, IpiSender, Mechanism, PlatformError, Register,
@@ -47,6 +47,24 @@ fn reserve_refuses_a_second_bay_a_taken_bay_and_one_cpu_too_many() {
     let error = world.run(Reserve::any(&world.lease, request(ApicId(9)))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotSupported);
     assert!(error.what().contains("more CPUs than bays"));
+}
+
+#[test]
+fn only_cpus_that_see_its_stores_watch_the_mailbox_and_only_where_there_is_one() {
+    let mut world = World::empty(4);
+    let watching = |mechanism, id| Reservation { mechanism, flags: WaitFlags::MAILBOX, ..request(ApicId(id)) };
+    let error = world.run(Reserve::any(&world.lease, watching(Mechanism::Hlt, 1))).unwrap_err();
+    assert_eq!((error.kind(), error.what()), (ErrorKind::NotSupported, "the lot was built without an ACPI mailbox"));
+    world.memory.put(header::MAILBOX, 0x7_f000);
+    world.memory.seal();
+    world.lease = Lease::first(world.memory.lot());
+    for (id, mechanism) in [(2, Mechanism::Clgi), (3, Mechanism::WaitForSipi)] {
+        let error = world.run(Reserve::any(&world.lease, watching(mechanism, id))).unwrap_err();
+        assert_eq!((error.kind(), error.value()), (ErrorKind::NotSupported, Some(mechanism as u64)));
+    }
+    for (id, mechanism) in [(4, Mechanism::Hlt), (5, Mechanism::Mwait)] {
+        world.run(Reserve::any(&world.lease, watching(mechanism, id))).expect("it sees stores");
+    }
 }
 
 #[test]

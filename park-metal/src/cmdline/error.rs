@@ -99,14 +99,14 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownKey { key } => {
                 write!(
                     f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, steps, case, host, ask, hypervisor, hours, minutes, keep, exit and apic"
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, steps, case, host, ask, hypervisor, hours, minutes, keep, exit, apic, strangers, samples, seed, idle_us, target, slices, kernel, initrd, handed, rsdp, park and append"
                 )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),
             Self::UnknownTest { name } => {
                 write!(
                     f,
-                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, sweep, silicon, soak and fault"
+                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, sweep, silicon, soak, strangers, bench, linux, adopt and fault"
                 )
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),

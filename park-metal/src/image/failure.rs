@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use park_core::acpi::AcpiError;
 use park_core::{PhysAddr, PlatformError};
 use park_x86::orders::Unavailable;
 use park_x86::sanitise::SanitiseError;
@@ -9,7 +10,7 @@ use park_x86::sanitise::SanitiseError;
 use crate::cmdline::CmdlineError;
 use crate::image::percpu::JobBusy;
 use crate::image::wait::ClockError;
-use crate::madt::AcpiError;
+use crate::linux::LinuxError;
 use crate::memory::{BadLot, MAP_RANGES_MAX, MAX_CPUS, NotUsable};
 use crate::multiboot2::Multiboot2Error;
 use crate::pvh::PvhError;
@@ -32,10 +33,17 @@ pub(crate) enum Failure {
     /// The local APIC is off, can't be put into the mode that is wanted, or is not where it is after reset.
     ApicBase(u64),
     Acpi(AcpiError),
+    /// Linux can't be entered.
+    Linux(LinuxError),
     TooManyCpus,
     WrongCpuCount {
         online: u32,
         wanted: u32,
+    },
+    /// More CPUs are to be handed on than there are.
+    TooFewToHand {
+        handed: u32,
+        others: u32,
     },
     Job(JobBusy),
     /// A CPU was told to park, but not for whom, or in no bay.
@@ -73,9 +81,13 @@ impl fmt::Display for Failure {
                 )
             }
             Self::Acpi(error) => write!(f, "{error}"),
+            Self::Linux(error) => write!(f, "{error}"),
             Self::TooManyCpus => write!(f, "the machine has more than {MAX_CPUS} CPUs; give it fewer"),
             Self::WrongCpuCount { online, wanted } => {
                 write!(f, "{online} CPUs are online, but cpus={wanted} is on the command line")
+            }
+            Self::TooFewToHand { handed, others } => {
+                write!(f, "handed={handed} is on the command line, but there are {others} CPUs beside the first")
             }
             Self::Job(error) => write!(f, "{error}"),
             Self::NoOwner => f.write_str("a CPU was told to park for no kernel, or in no bay"),
@@ -108,6 +120,7 @@ from! {
     NotUsable => Memory,
     ClockError => Clock,
     AcpiError => Acpi,
+    LinuxError => Linux,
     JobBusy => Job,
     park_core::Error => Park,
     Unavailable => Unavailable,

@@ -2,9 +2,10 @@
 
 use park_core::PhysAddr;
 
-use crate::cmdline::{CmdlineError, Options};
+use crate::cmdline::Options;
 use crate::image::failure::Failure;
 use crate::image::{screen, uefi};
+use crate::linux::command_line::{CommandLine, split_append};
 use crate::memory::{IDENTITY_MAP_END, MemoryMap};
 use crate::multiboot2::{self, BOOT_MAGIC, BootInfo, FIXED_BYTES};
 use crate::pvh::{MEMORY_MAP_ENTRY_BYTES, START_INFO_BYTES, StartInfo, memory_ranges};
@@ -18,8 +19,10 @@ const CMDLINE_BYTES_MAX: usize = 4096;
 pub(crate) struct Loaded {
     /// The protocol's name.
     pub(crate) via: &'static str,
-    /// The command line.
+    /// The command line, but for Linux's.
     pub(crate) options: Options,
+    /// Linux's command line.
+    pub(crate) append: CommandLine,
     /// The machine's memory.
     pub(crate) map: MemoryMap,
     /// The ACPI RSDP. Not copied: read what it leads to before the regions are used.
@@ -45,7 +48,8 @@ fn read_multiboot2(at: PhysAddr) -> Result<Loaded, Failure> {
         (Some(_), None) => return Err(Failure::Machine("UEFI does not end its boot services")),
     };
     let map = map.ok_or(Failure::MapTooLong)?;
-    Ok(Loaded { via: "multiboot2", options: options(info.cmdline)?, map, rsdp: info.rsdp })
+    let (options, append) = options(info.cmdline)?;
+    Ok(Loaded { via: "multiboot2", options, append, map, rsdp: info.rsdp })
 }
 
 fn read_pvh(at: PhysAddr) -> Result<Loaded, Failure> {
@@ -59,15 +63,17 @@ fn read_pvh(at: PhysAddr) -> Result<Loaded, Failure> {
     let map =
         identity_bytes(info.memory_map, map_bytes).ok_or(info.memory_map).map_err(out_of_reach("the memory map"))?;
     let map = MemoryMap::copy(memory_ranges(map)).ok_or(Failure::MapTooLong)?;
-    let options = match info.cmdline {
-        None => Options::default(),
-        Some(at) => options(identity_text(at).ok_or(at).map_err(out_of_reach("the command line"))?)?,
+    let line = match info.cmdline {
+        None => &[],
+        Some(at) => identity_text(at).ok_or(at).map_err(out_of_reach("the command line"))?,
     };
-    Ok(Loaded { via: "pvh", options, map, rsdp: info.rsdp })
+    let (options, append) = options(line)?;
+    Ok(Loaded { via: "pvh", options, append, map, rsdp: info.rsdp })
 }
 
-fn options(cmdline: &'static [u8]) -> Result<Options, CmdlineError<'static>> {
-    Options::parse(cmdline)
+fn options(line: &'static [u8]) -> Result<(Options, CommandLine), Failure> {
+    let (own, append) = split_append(line);
+    Ok((Options::parse(own)?, CommandLine::copy(append)?))
 }
 
 /// `len` bytes at a physical address, if the identity map has them.

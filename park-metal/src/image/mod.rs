@@ -1,5 +1,6 @@
 //! What needs the machine for itself: from the entry to the end of the test.
 
+mod adopt;
 mod ap_start;
 mod area;
 mod bench;
@@ -13,6 +14,7 @@ pub(crate) mod failure;
 mod fleet;
 pub(crate) mod insn;
 mod keep;
+mod linux;
 mod loader;
 mod lot;
 pub(crate) mod parking;
@@ -71,6 +73,8 @@ fn run(world: &World) -> Verdict {
         Test::Silicon => silicon::run,
         Test::Soak => soak::run,
         Test::Strangers => strangers::run,
+        Test::Linux => linux::run,
+        Test::Adopt => adopt::run,
         Test::Sweep => sweep::run,
         Test::Bench => bench::run,
         Test::Fault => |_| insn::undefined(),

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use cpu_park::Detected;
-use park_core::lot::{OwnerWord, PagingLevels, bay};
+use park_core::lot::{OwnerWord, PagingLevels, WaitFlags, bay};
 use park_core::op::{AwaitArrival, AwaitLeft, Bay, Left, Reservation, Reserve, SipiTiming, Wake, WakeSipi};
 use park_core::{Cpu, Entry, LotMemory, Mechanism, PhysAddr, Register, Summon, Ticks};
 use park_x86::arrive;
@@ -60,8 +60,20 @@ pub(crate) fn reservation(cpu: &PerCpu, mechanism: Mechanism, latency_us: u32) -
 
 /// Reserves a bay for `cpu` and sends it on its way.
 pub(crate) fn send(owner: &Owner, cpu: &'static PerCpu, mechanism: Mechanism) -> Result<Parked, Failure> {
+    send_with(owner, cpu, mechanism, WaitFlags::empty())
+}
+
+/// Reserves a bay for `cpu` and sends it on its way; it waits with `flags` beside those that its orders have.
+pub(crate) fn send_with(
+    owner: &Owner,
+    cpu: &'static PerCpu,
+    mechanism: Mechanism,
+    flags: WaitFlags,
+) -> Result<Parked, Failure> {
     let mut platform = owner.platform;
-    let bay = platform.drive(Reserve::any(&owner.lease, reservation(cpu, mechanism, 0)?))?;
+    let reservation = reservation(cpu, mechanism, 0)?;
+    let reservation = Reservation { flags: reservation.flags | flags, ..reservation };
+    let bay = platform.drive(Reserve::any(&owner.lease, reservation))?;
     platform.summon(cpu.apic_id, bay.index())?;
     Ok(Parked { cpu, mechanism, bay })
 }

@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use cpu_park::policy::carry::{Goal, Outcome, Tally, Task};
+use park_core::acpi::madt;
 use park_core::{ApicId, ErrorKind, IpiSender, PhysAddr, PlatformError};
 
 use crate::choices::Choice;
@@ -12,7 +13,6 @@ use crate::image::fleet::{Fleet, report};
 use crate::image::percpu::{self, PerCpu};
 use crate::image::world::World;
 use crate::image::{lot, serial, smp};
-use crate::madt;
 use crate::memory::{BadLot, IMAGE, PageBump};
 use crate::platform::Owner;
 use crate::platform::apic::local_apic;
@@ -52,7 +52,7 @@ impl<I: IpiSender> IpiSender for NoStartup<I> {
 
 /// Before any CPU is started: an entry of the processor list without a CPU, and a CPU whose STARTUPs are lost.
 pub(crate) fn rehearse(world: &World, pages: &mut PageBump, madt: &[u8]) -> Result<(), Failure> {
-    let listed = || madt::EnabledCpus::new(madt).filter_map(Result::ok);
+    let listed = || madt::enabled_cpus(madt).filter_map(Result::ok);
     let phantom = (0..ApicId::XAPIC_MAX.0).rev().map(ApicId).find(|id| listed().all(|other| other != *id));
     let phantom = phantom.ok_or(Failure::Machine("every APIC id has a CPU"))?;
     if world.start(pages, phantom, &mut local_apic()?)?.is_some() {
@@ -95,7 +95,7 @@ fn bad_lots(world: &World) -> Result<(), Failure> {
 fn too_few_bays(world: &World, fleet: &mut Fleet) -> Result<(), Failure> {
     let others = world.others().count();
     let bays = u32::try_from(others - 1).map_err(|_| Failure::TooManyCpus)?;
-    let owner = Owner { platform: world.platform(), lease: lot::build_with(world, bays)? };
+    let owner = Owner { platform: world.platform(), lease: lot::build_with(world, bays, None)? };
     // SAFETY: every other CPU is in its job loop.
     unsafe { owner.set() };
     fleet.plan(world, Choice::Turn, 0)?;

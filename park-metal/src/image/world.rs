@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use park_core::acpi::{AcpiError, Signature, madt, root};
 use park_core::lot::ApicMode;
 use park_core::{ApicId, Clock, IpiSender, PhysAddr, Ticks};
 
@@ -16,8 +17,8 @@ use crate::image::percpu::{self, PerCpu};
 use crate::image::serial;
 use crate::image::trouble;
 use crate::image::wait::ClockError;
-use crate::image::{parking, pit};
-use crate::madt::{self, AcpiError};
+use crate::image::{adopt, linux, parking, pit};
+use crate::linux::command_line::CommandLine;
 use crate::memory::{self, CPU_AREA_BYTES, MemoryMap, PageBump, Plan};
 use crate::platform::apic::local_apic;
 use crate::platform::clock::TscClock;
@@ -33,6 +34,10 @@ unsafe extern "C" {
 pub(crate) struct World {
     /// The command line.
     pub(crate) options: Options,
+    /// Linux's command line.
+    pub(crate) append: CommandLine,
+    /// The RSDP that the loader named.
+    pub(crate) rsdp: Option<PhysAddr>,
     /// The time.
     pub(crate) clock: TscClock,
     /// The machine's memory.
@@ -47,16 +52,21 @@ impl World {
     ///
     /// `info` and `magic` are EBX and EAX at the entry.
     pub(crate) fn build(info: u64, magic: u32) -> Result<Self, Failure> {
-        let Loaded { via, options, map, rsdp } = loader::read(info, magic)?;
+        let Loaded { via, options, append, map, rsdp } = loader::read(info, magic)?;
         exit::choose(options.ending);
         apic::X2APIC_WANTED.store(options.apic == ApicMode::X2Apic, Ordering::Relaxed);
         let plan = memory::plan(map.ranges())?;
-        let plan = match options.lot {
+        let wanted = match options.test {
+            // Where the kernel does not want to lie itself.
+            Test::Linux if options.lot.is_none() => Some(linux::place_of_lot(&options, &map, &plan)?),
+            _ => options.lot,
+        };
+        let plan = match wanted {
             Some(start) => plan.with_lot_at(start, map.ranges())?,
             None => plan,
         };
         let clock = pit::calibrate()?;
-        let world = Self { options, clock, map, plan };
+        let mut world = Self { options, append, rsdp, clock, map, plan };
         world.start_boot_cpu()?;
         serial::emit(
             "boot",
@@ -67,12 +77,15 @@ impl World {
                 ("tsc_hz", Value::Number(clock.ticks_per_second())),
             ],
         );
+        if world.options.test == Test::Adopt {
+            world.plan.lot = adopt::find(&world)?;
+        }
         if !world.options.test.starts_cpus() {
             return Ok(world);
         }
         // Found before the regions are used; the table itself is firmware's.
-        let madt = madt::find(rsdp.ok_or(AcpiError::NoMadt)?, &identity_bytes)?;
-        world.start_others(madt)?;
+        let root = root::open(rsdp.ok_or(AcpiError::NoRsdp)?, &identity_bytes)?;
+        world.start_others(root.find(Signature::MADT, &identity_bytes)?)?;
         let (online, wanted) = (world.online(), world.options.cpus);
         if wanted != 0 && online != wanted {
             return Err(Failure::WrongCpuCount { online, wanted });
@@ -96,7 +109,7 @@ impl World {
         if self.options.test == Test::Trouble {
             trouble::rehearse(self, &mut pages, madt)?;
         }
-        for apic_id in madt::EnabledCpus::new(madt) {
+        for apic_id in madt::enabled_cpus(madt) {
             let apic_id = apic_id?;
             if Some(apic_id) != boot_id {
                 self.start(&mut pages, apic_id, &mut local_apic()?)?;
@@ -133,6 +146,18 @@ impl World {
         percpu::register(cpu).ok_or(Failure::TooManyCpus)?;
         serial::emit("online", &[("cpu", Value::Number(index.into())), id]);
         Ok(Some(cpu))
+    }
+
+    /// Makes a CPU known that waits in a lot, so that it can be woken: its area is ready, and it has never been at home.
+    pub(crate) fn enlist(&self, pages: &mut PageBump, apic_id: ApicId) -> Result<&'static PerCpu, Failure> {
+        if percpu::with_apic_id(apic_id).is_some() {
+            return Err(Failure::Machine("two bays hold one CPU, or the boot CPU"));
+        }
+        let start = pages.take(CPU_AREA_BYTES, CPU_AREA_BYTES).ok_or(Failure::TooManyCpus)?;
+        // SAFETY: the pool is checked memory, identity-mapped, and `take` gives no byte out twice.
+        let cpu = unsafe { area::prepare(start, self.online(), apic_id) };
+        percpu::register(cpu).ok_or(Failure::TooManyCpus)?;
+        Ok(cpu)
     }
 
     /// What operations are carried out with.
