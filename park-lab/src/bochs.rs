@@ -21,6 +21,10 @@ const ISO: &str = "park.iso";
 /// Instructions per second of virtual time: few, so that waits of BIOS and GRUB are short.
 const INSTRUCTIONS_PER_SECOND: u32 = 5_000_000;
 
+/// `term` draws on a pseudoterminal that nobody reads: Bochs hangs in a write once that holds some 64 KiB, which is less than
+/// some hundred lines on the image's screen.
+const WITHOUT_SCREEN: &str = "screen=no";
+
 /// Where [`command`] makes Bochs write the serial line.
 #[must_use]
 pub fn serial(folder: &Path) -> PathBuf {
@@ -40,7 +44,8 @@ pub fn command(
 ) -> Result<Command, LabError> {
     let program = BOCHS.find()?;
     BOCHS_TERM.find()?;
-    iso::make(image, command_line, &folder.join(ISO), folder, deadline)?;
+    let command_line = format!("{command_line} {WITHOUT_SCREEN}");
+    iso::make(image, &command_line, &folder.join(ISO), folder, deadline)?;
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(LabError::file(&path))

@@ -316,7 +316,7 @@ mod tests {
         };
         assert_eq!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoWitness).len(), 1);
         assert!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoMechanism).is_empty());
-        assert!(lacks(Mechanism::Hlt, Event::Intr, LackKind::NoWitness).is_empty());
+        assert!(lacks(Mechanism::Clgi, Event::Sipi, LackKind::NoWitness).is_empty());
         let doubt = found(epyc.place(), Mechanism::Hlt, Event::Nmi, Came::Doubt("zero".to_owned()), None);
         assert!(matches!(doubt, Standing::Surprise(_)));
     }

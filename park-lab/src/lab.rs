@@ -169,7 +169,7 @@ fn measured(
     deadline: Deadline,
     (lines, all): (&mut Vec<String>, &mut Vec<Shown>),
 ) -> Result<Result<(), Flaw>, LabError> {
-    let mut globs = vec![first_glob(trial).to_owned()];
+    let mut globs = vec!["*".to_owned()];
     let mut boot = 0;
     while let Some(glob) = globs.pop() {
         boot += 1;
@@ -220,12 +220,6 @@ fn simulated(
 fn unsurprising(trial: &Trial, cases: &[Shown]) -> Result<(), Flaw> {
     let surprises = conformance::surprises(trial.configuration, cases);
     if surprises.is_empty() { Ok(()) } else { Err(Flaw::Surprise { surprises }) }
-}
-
-/// The cases of a trial. On Bochs' ryzen the image hangs in `wait-for-sipi/store-doorbell`, for a reason not yet known: there
-/// only what no other model of Bochs has is measured.
-fn first_glob(trial: &Trial) -> &'static str {
-    if trial.configuration.model == "ryzen" { "clgi/*" } else { "*" }
 }
 
 /// The image's refusal to run a single case that it can't show.

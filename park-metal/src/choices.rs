@@ -125,6 +125,27 @@ pub enum Host {
     Absent,
 }
 
+/// Whether report lines go to a screen in text mode too.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Screen {
+    /// Where there is one.
+    Lit,
+    /// No.
+    Dark,
+}
+
+impl Screen {
+    /// The screen of this word: `yes` or `no`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "yes" => Some(Self::Lit),
+            "no" => Some(Self::Dark),
+            _ => None,
+        }
+    }
+}
+
 /// The longest glob, in bytes: longer than any case's name.
 const GLOB_BYTES_MAX: usize = 48;
 

@@ -23,6 +23,7 @@
 //! | `idle_us` | the longest idle time before each wake of `bench`, in µs | 1000 |
 //! | `target` | the CPU, by its number, that `bench` parks and wakes | 1 |
 //! | `slices` | in `bench`, the longest turn of the target in ticks, where CPUs take turns; 0 for whole ones | 0 |
+//! | `screen` | whether lines show on a screen in text mode, where there is one: `yes`, `no` | `yes` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 //! | `kernel`, `initrd` | files in memory for `linux`: address with `0x`, colon, length in bytes | none |
 //! | `handed` | CPUs that `linux` hands on through the mailbox | all |
@@ -39,7 +40,7 @@ use park_core::lot::ApicMode;
 
 pub use self::error::CmdlineError;
 use crate::bench::BenchOptions;
-use crate::choices::{Breakage, Choice, Ending, Glob, Host, Test};
+use crate::choices::{Breakage, Choice, Ending, Glob, Host, Screen, Test};
 use crate::last_step::Keep;
 use crate::linux::File;
 use crate::silicon::{Hypervisor, QuestionSet};
@@ -103,6 +104,8 @@ pub struct Options {
     pub rsdp: Option<PhysAddr>,
     /// The lot that `adopt` takes over if ACPI knows none.
     pub park: Option<PhysAddr>,
+    /// Whether lines show on a screen too.
+    pub screen: Screen,
 }
 
 impl Default for Options {
@@ -131,6 +134,7 @@ impl Default for Options {
             handed: None,
             rsdp: None,
             park: None,
+            screen: Screen::Lit,
         }
     }
 }
@@ -150,6 +154,7 @@ impl Options {
         let mut strangers = None;
         let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
         let (mut kernel, mut initrd, mut handed, mut rsdp, mut park) = (None, None, None, None, None);
+        let mut screen = None;
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -211,6 +216,7 @@ impl Options {
                 "idle_us" => set_once(&mut idle_us, number(key, value)?, key)?,
                 "slices" => set_once(&mut slices, number(key, value)?, key)?,
                 "target" => set_once(&mut target, number(key, value)?, key)?,
+                "screen" => set_once(&mut screen, one_of(Screen::from_name, key, value, "yes or no")?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
                 "kernel" => set_once(&mut kernel, one_of(File::parse, key, value, FILE)?, key)?,
                 "initrd" => set_once(&mut initrd, one_of(File::parse, key, value, FILE)?, key)?,
@@ -251,6 +257,7 @@ impl Options {
             handed,
             rsdp,
             park,
+            screen: screen.unwrap_or(default.screen),
         })
     }
 }

@@ -30,6 +30,7 @@ fn empty_line_gives_defaults() {
             handed: None,
             rsdp: None,
             park: None,
+            screen: Screen::Lit,
         })
     );
     assert_eq!(Options::parse(b"  \t "), Ok(Options::default()));
@@ -39,7 +40,7 @@ fn empty_line_gives_defaults() {
 fn every_key_is_read() {
     let parsed = Options::parse(
         b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack \
-          case=hlt/* host=yes steps=7 lot=0x1230000",
+          case=hlt/* host=yes steps=7 lot=0x1230000 screen=no",
     );
     assert_eq!(
         parsed,
@@ -56,6 +57,7 @@ fn every_key_is_read() {
             host: Host::Answers,
             ending: Ending::Bochs,
             apic: ApicMode::X2Apic,
+            screen: Screen::Dark,
             ..Options::default()
         })
     );
@@ -133,7 +135,8 @@ fn every_test_is_found_by_its_name() {
 
 #[test]
 fn bad_words_are_refused_by_name() {
-    let cases: [(&[u8], CmdlineError<'_>); 15] = [
+    let cases: [(&[u8], CmdlineError<'_>); 16] = [
+        (b"screen=on", CmdlineError::NotOneOf { key: "screen", value: "on", choices: "yes or no" }),
         (b"lot=1000", CmdlineError::NotAnAddress { key: "lot", value: "1000" }),
         (b"mechanism=nap", CmdlineError::UnknownMechanism { name: "nap" }),
         (b"break=all", CmdlineError::UnknownBreakage { name: "all" }),

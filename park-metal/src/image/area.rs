@@ -27,7 +27,7 @@ use crate::cpu_tables::{
 use crate::image::insn;
 use crate::image::percpu::PerCpu;
 use crate::image::traps;
-use crate::memory::{CPU_AREA_BYTES, IDENTITY_MAP_END, PAGE_BYTES};
+use crate::memory::{CPU_AREA_BYTES, IDENTITY_MAP_END, PAGE_BYTES, Region};
 
 const GDT_OFFSET: u64 = 0x1000;
 const TSS_OFFSET: u64 = 0x1080;
@@ -111,6 +111,11 @@ impl Area {
     pub(crate) fn percpu(self) -> &'static PerCpu {
         // SAFETY: an `Area` is prepared, and areas live for ever.
         unsafe { &*self.at(0) }
+    }
+
+    /// Where it lies in memory.
+    pub(crate) fn region(self) -> Region {
+        Region { name: "area", start: PhysAddr(phys(self.0)), len_bytes: CPU_AREA_BYTES }
     }
 
     /// Where RSP starts on the CPU's own stack: a multiple of 16.

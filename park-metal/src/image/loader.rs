@@ -2,6 +2,7 @@
 
 use park_core::PhysAddr;
 
+use crate::choices::Screen;
 use crate::cmdline::Options;
 use crate::image::failure::Failure;
 use crate::image::{screen, uefi};
@@ -49,6 +50,9 @@ fn read_multiboot2(at: PhysAddr) -> Result<Loaded, Failure> {
     };
     let map = map.ok_or(Failure::MapTooLong)?;
     let (options, append) = options(info.cmdline)?;
+    if options.screen == Screen::Dark {
+        screen::choose(None);
+    }
     Ok(Loaded { via: "multiboot2", options, append, map, rsdp: info.rsdp })
 }
 

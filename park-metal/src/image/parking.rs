@@ -246,7 +246,7 @@ pub(crate) extern "C" fn woken(bay_index: u64) -> ! {
 }
 
 /// True if the image's fixed interrupt waits in the executing CPU's local APIC, which is still switched off by software.
-fn fixed_is_pending() -> bool {
+pub(crate) fn fixed_is_pending() -> bool {
     let (register, bit) = (nth(IRR, u16::from(FIXED_VECTOR / 32)), FIXED_VECTOR % 32);
     this_cpu().read(Register::Apic(register)).is_ok_and(|pending| pending >> bit & 1 == 1)
 }

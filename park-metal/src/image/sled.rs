@@ -18,8 +18,8 @@ use crate::report::Value;
 /// Landings that are recorded.
 const LANDINGS_MAX: usize = MAX_CPUS;
 
-/// Regions that are kept beside the counters: the image, the lot, and what callers name.
-const KEPT_MAX: usize = 6;
+/// Regions that are kept beside the counters: the image, the lot, and what callers name, which may be an area of each CPU.
+const KEPT_MAX: usize = 6 + MAX_CPUS;
 
 /// How many there were, then for each one APIC id and address, in pairs from the second pair on.
 static LANDINGS: [AtomicU64; 2 + 2 * LANDINGS_MAX] = [const { AtomicU64::new(0) }; 2 + 2 * LANDINGS_MAX];
@@ -39,7 +39,7 @@ unsafe extern "C" {
 /// returns how many.
 ///
 /// # Safety
-/// Every CPU but the boot CPU is parked, or has never been started, or may be lost.
+/// Every CPU but the boot CPU is parked, or has never been started, or may be lost, or `also_kept` has its area.
 pub(crate) unsafe fn overwrite(world: &World, also_kept: &[Region]) -> u64 {
     let mut kept = [Region { name: "counters", start: PhysAddr(0), len_bytes: PAGE_BYTES }; MAX_CPUS + KEPT_MAX];
     let mut count = 0;

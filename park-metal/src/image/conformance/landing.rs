@@ -11,9 +11,9 @@ const STARTED: u64 = 0x800;
 const NMIS: u64 = 0x802;
 /// Offset of the NMI handler in the page.
 const NMI_CODE: u64 = 0x40;
-/// `LOCK INC word CS:[STARTED]; CLI; HLT; JMP` back to the HLT. CS is the page's own segment (SDM vol. 3, "MP
-/// Initialization Protocol Algorithm": CS base = vector << 12).
-const COUNT_AND_HALT: [u8; 11] = [0x2e, 0xf0, 0xff, 0x06, 0x00, 0x08, 0xfa, 0xf4, 0xeb, 0xfd, 0xcc];
+/// `LOCK INC word CS:[STARTED]; CLI; PAUSE; JMP` back to the PAUSE. CS is the page's own segment (SDM vol. 3, "MP
+/// Initialization Protocol Algorithm": CS base = vector << 12). No HLT, in which TCG does not take an INIT.
+const COUNT_AND_SPIN: [u8; 11] = [0x2e, 0xf0, 0xff, 0x06, 0x00, 0x08, 0xfa, 0xf3, 0x90, 0xeb, 0xfc];
 /// `LOCK INC word CS:[NMIS]; IRET`.
 const COUNT_AND_RETURN: [u8; 7] = [0x2e, 0xf0, 0xff, 0x06, 0x02, 0x08, 0xcf];
 /// The real-mode vector of NMI: four bytes at physical 8 (SDM vol. 3, 20.1.4).
@@ -33,7 +33,7 @@ impl Landing {
         let landing = Self(page);
         let started = landing.counter(STARTED).load(Ordering::Acquire);
         let nmis = landing.counter(NMIS).load(Ordering::Acquire);
-        for (offset, code) in [(0, &COUNT_AND_HALT[..]), (NMI_CODE, &COUNT_AND_RETURN)] {
+        for (offset, code) in [(0, &COUNT_AND_SPIN[..]), (NMI_CODE, &COUNT_AND_RETURN)] {
             for (at, byte) in (page.start.0 + offset..).zip(code) {
                 // SAFETY: (1); each byte lies in the page.
                 unsafe { byte_at(at).write_volatile(*byte) };

@@ -1,5 +1,7 @@
 //! The test `conformance`: what each event does to a CPU that waits by each mechanism, measured on this machine.
 
+mod control;
+mod fire;
 pub(crate) mod host;
 pub(crate) mod landing;
 mod rig;

@@ -1,57 +1,64 @@
 //! This machine as a rig: its second CPU is the target.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use park_conformance::{Answer, Case, Fate, Lack, LackKind, Rig, Witness};
 use park_core::lot::bay;
 use park_core::op::{Confirm, DeadOwner, Processor, Seize, SinkToSipi};
-use park_core::{Event, IpiSender, LotMemory, Mechanism, PhysAddr};
+use park_core::{Event, IpiSender, LotMemory, Mechanism};
 
 use crate::choices::Host;
 use crate::image::ap_start::INIT_US;
-use crate::image::conformance::host;
+use crate::image::conformance::control;
 use crate::image::conformance::landing::Landing;
 use crate::image::failure::Failure;
 use crate::image::lot::{self, timing};
 use crate::image::parking::{self, Parked, await_arrival, detect_here, send};
 use crate::image::percpu::PerCpu;
-use crate::image::smi::{AutoHalt, SMRAM, SmiStub};
+use crate::image::smi::SmiStub;
 use crate::image::smp;
 use crate::image::world::{World, restart};
-use crate::image::{area, serial, sled};
-use crate::memory::Region;
+use crate::image::{area, serial};
 use crate::platform::Owner;
-use crate::platform::apic::{local_apic, send_smi};
+use crate::platform::apic::local_apic;
 use crate::report::Value;
 
 /// How long it takes to believe that something does not happen: on a host with fewer cores than virtual CPUs an NMI takes
 /// some tens of ms.
-const SETTLE_US: u64 = 100_000;
-/// Between two events: longer than a handler takes, so that few merge.
-const BETWEEN_US: u64 = 20_000;
+pub(super) const SETTLE_US: u64 = 100_000;
 /// Entry of the PML4 at which a next kernel lives.
 const NEXT_KERNEL_SLOT: u8 = 1;
+/// What is asked of a case when there is none.
+const NO_CASE: Failure = Failure::Machine("no case is under way");
 
 /// The rig.
 #[derive(Debug)]
 pub(crate) struct MetalRig<'a> {
-    world: &'a World,
-    target: &'static PerCpu,
-    landing: Landing,
-    smi: Option<SmiStub>,
+    pub(super) world: &'a World,
+    pub(super) target: &'static PerCpu,
+    pub(super) landing: Landing,
+    pub(super) smi: Option<SmiStub>,
+    /// Whether a fixed interrupt shows in the IRR of a local APIC that is switched off; `None` until it was tried.
+    keeps_fixed: Option<bool>,
+    /// The same of a CPU that waits for SIPI.
+    keeps_fixed_in_wait: Option<bool>,
+    /// Whether a STARTUP that is dropped ends a HLT; `None` until it was tried.
+    startup_ends_hlt: Option<bool>,
     /// The case that is under way.
     now: Option<Now>,
     /// What has no counter of its own.
-    counted: Witness,
+    pub(super) counted: Witness,
+    /// Whether laps are the event's only trace.
+    laps_attest: bool,
     /// STARTUPs that were sent to learn whether the CPU waits for one, and that it took.
     probes: u32,
 }
 
 /// One case.
 #[derive(Clone, Copy, Debug)]
-struct Now {
-    owner: Owner,
-    parked: Parked,
+pub(super) struct Now {
+    pub(super) owner: Owner,
+    pub(super) parked: Parked,
     last_event: Option<Event>,
     fate: Fate,
 }
@@ -67,14 +74,26 @@ impl<'a> MetalRig<'a> {
         let landing = unsafe { Landing::fill(world.plan.landing) };
         // SAFETY: (1) and (2).
         let smi = unsafe { SmiStub::install(world, target) };
-        Self { world, target, landing, smi, now: None, counted: Witness::default(), probes: 0 }
+        Self {
+            world,
+            target,
+            landing,
+            smi,
+            keeps_fixed: None,
+            keeps_fixed_in_wait: None,
+            startup_ends_hlt: None,
+            now: None,
+            counted: Witness::default(),
+            laps_attest: false,
+            probes: 0,
+        }
     }
 
-    fn now(&mut self) -> Result<&mut Now, Failure> {
-        self.now.as_mut().ok_or(Failure::Machine("no case is under way"))
+    pub(super) fn now(&mut self) -> Result<&mut Now, Failure> {
+        self.now.as_mut().ok_or(NO_CASE)
     }
 
-    fn pass(&self, duration_us: u64) {
+    pub(super) fn pass(&self, duration_us: u64) {
         self.world.clock.pass_us(duration_us);
     }
 
@@ -92,13 +111,54 @@ impl<'a> MetalRig<'a> {
         Ok(Fate::WaitsForSipi)
     }
 
+    // A CPU that fails a control fails what comes next, too: there it is told.
+    fn keeps_fixed(&mut self, mechanism: Mechanism) -> bool {
+        let (world, target) = (self.world, self.target);
+        if mechanism != Mechanism::WaitForSipi {
+            let tried = || control::keeps_fixed_interrupts(world, target).unwrap_or(false);
+            return *self.keeps_fixed.get_or_insert_with(tried);
+        }
+        if self.keeps_fixed_in_wait.is_none() {
+            // SAFETY: the CPU is in its job loop: nothing of its area is needed.
+            let kept = unsafe { control::keeps_fixed_interrupts_in_wait(world, target) };
+            self.keeps_fixed_in_wait = Some(kept.unwrap_or(false));
+            self.move_smbase();
+        }
+        self.keeps_fixed_in_wait == Some(true)
+    }
+
+    /// To be done after each INIT, as TCG resets SMBASE.
+    fn move_smbase(&mut self) {
+        // SAFETY: as at `new`.
+        self.smi = self.smi.and_then(|_| unsafe { SmiStub::install(self.world, self.target) });
+    }
+
+    fn startup_ends_hlt(&mut self) -> bool {
+        let (world, target, vector) = (self.world, self.target, self.landing.vector());
+        *self.startup_ends_hlt.get_or_insert_with(|| control::startup_ends_hlt(world, target, vector).unwrap_or(false))
+    }
+
     /// Whether the CPU does what its kernel tells it.
     fn works(&self) -> bool {
         self.target.is_idle() && smp::check_works(self.world, self.target).is_ok()
     }
 
-    fn kept(&self) -> [Region; 2] {
-        [self.landing.region(), SMRAM]
+    /// A word of the target's bay.
+    fn word(&self, offset: u64) -> Result<u64, Failure> {
+        let now = self.now.as_ref().ok_or(NO_CASE)?;
+        Ok(now.owner.platform.memory().load(now.parked.bay.offset() + offset)?)
+    }
+
+    /// Laps of the target's wait loop.
+    pub(super) fn laps(&self) -> Result<u32, Failure> {
+        Ok(self.word(bay::LAPS)? as u32)
+    }
+
+    /// Machine checks that the target counted, in its bay and in its kernel.
+    pub(super) fn machine_checks(&self) -> Result<u32, Failure> {
+        let events = self.word(bay::EVENTS)?;
+        let own = self.target.mc_count.load(Ordering::Acquire) as u32;
+        Ok(((events >> u32::BITS) as u32).wrapping_add(own))
     }
 }
 
@@ -114,14 +174,18 @@ impl Rig for MetalRig<'_> {
 
     fn fires(&mut self, case: Case) -> Result<(), Lack> {
         let lack = |kind, detail| Err(Lack { kind, detail });
+        self.laps_attest = case.event == Event::Sipi;
         match case.event {
             Event::Init if case.mechanism == Mechanism::WaitForSipi => {
                 lack(LackKind::NoWitness, "an INIT to a CPU that waits for SIPI changes nothing")
             }
             Event::Nmi | Event::Init | Event::InitSipiSipi | Event::StoreDoorbell | Event::Overwrite => Ok(()),
             Event::Sipi if case.mechanism == Mechanism::WaitForSipi => Ok(()),
+            // Laps show it then.
+            Event::Sipi if case.mechanism == Mechanism::Hlt && self.startup_ends_hlt() => Ok(()),
             Event::Sipi => lack(LackKind::NoWitness, "a STARTUP that is dropped leaves no trace"),
-            Event::Intr => lack(LackKind::NoWitness, "a local APIC that is switched off takes no note of it"),
+            Event::Intr if self.keeps_fixed(case.mechanism) => Ok(()),
+            Event::Intr => lack(LackKind::NoWitness, "nothing of it is left in the local APIC once the CPU is back"),
             Event::Smi | Event::SmiNoRestart if self.smi.is_some() => Ok(()),
             Event::Smi | Event::SmiNoRestart => lack(LackKind::NoWitness, "firmware keeps SMIs to itself"),
             Event::SmiRendezvous => lack(LackKind::NoSource, "this firmware calls no rendezvous"),
@@ -143,7 +207,8 @@ impl Rig for MetalRig<'_> {
         if mechanism == Mechanism::WaitForSipi {
             let delay_ticks = self.world.clock.ticks_of_us(INIT_US);
             owner.platform.drive(SinkToSipi::new(parked.bay, Processor::Application, delay_ticks))?;
-            fate = Fate::WaitsForSipi;
+            // Through the landing and back: TCG takes an INIT in HLT only once something else ends that.
+            fate = self.probe()?;
         }
         self.now = Some(Now { owner, parked, last_event: None, fate });
         Ok(())
@@ -168,65 +233,22 @@ impl Rig for MetalRig<'_> {
     }
 
     fn witness(&mut self) -> Result<Witness, Failure> {
-        let now = *self.now()?;
-        let mut memory = now.owner.platform.memory();
-        let mut word = |offset| memory.load(now.parked.bay.offset() + offset);
-        let events = word(bay::EVENTS)?;
-        let own = |counter: &core::sync::atomic::AtomicU64| counter.load(Ordering::Acquire) as u32;
+        let own = |counter: &AtomicU64| counter.load(Ordering::Acquire) as u32;
         let mut seen = self.counted;
-        seen.nmi = (events as u32).wrapping_add(own(&self.target.nmi_count)).wrapping_add(self.landing.nmis());
-        seen.mc = ((events >> u32::BITS) as u32).wrapping_add(own(&self.target.mc_count));
-        seen.laps = word(bay::LAPS)? as u32;
+        let nmis = self.word(bay::EVENTS)? as u32;
+        seen.nmi = nmis.wrapping_add(own(&self.target.nmi_count)).wrapping_add(self.landing.nmis());
+        seen.mc = self.machine_checks()?;
+        seen.intr = own(&self.target.fixed_count);
+        seen.laps = self.laps()?;
+        seen.attested = if self.laps_attest { seen.laps } else { 0 };
         seen.smi = self.smi.map_or(0, SmiStub::count);
         seen.started = self.landing.started().wrapping_sub(self.probes);
         Ok(seen)
     }
 
     fn fire(&mut self, event: Event, times: u32) -> Result<u32, Failure> {
-        let now = *self.now()?;
         self.now()?.last_event = Some(event);
-        let target = self.target.apic_id;
-        let mut apic = local_apic()?;
-        let mut memory = now.owner.platform.memory();
-        if let (Some(stub), Event::Smi | Event::SmiNoRestart) = (self.smi, event) {
-            let auto_halt = if event == Event::Smi { AutoHalt::Kept } else { AutoHalt::Cleared };
-            // SAFETY: the last SMI was counted long ago.
-            unsafe { stub.set(auto_halt) };
-        }
-        for number in 1..=times {
-            match event {
-                Event::Nmi => apic.send_nmi(target)?,
-                Event::Init => apic.send_init(target)?,
-                Event::Sipi => apic.send_startup(target, self.landing.vector())?,
-                Event::InitSipiSipi => {
-                    apic.send_init(target)?;
-                    self.pass(INIT_US);
-                    apic.send_startup(target, self.landing.vector())?;
-                    self.pass(BETWEEN_US);
-                    apic.send_startup(target, self.landing.vector())?;
-                }
-                Event::Smi | Event::SmiNoRestart => send_smi(target)?,
-                Event::StoreDoorbell => {
-                    // The fault record's CR2 shares the doorbell's line, and nobody reads it while the CPU waits.
-                    let offset = now.parked.bay.offset() + bay::FAULT_CR2;
-                    memory.store(offset, number.into())?;
-                    let stored = u32::from(memory.load(offset)? == u64::from(number));
-                    self.counted.stores = self.counted.stores.wrapping_add(stored);
-                }
-                Event::Overwrite => {
-                    // SAFETY: the target is parked, and there is no other CPU.
-                    unsafe { sled::overwrite(self.world, &self.kept()) };
-                    let gone = u32::from(sled::is_sled(PhysAddr(self.world.plan.trampoline.start.0)));
-                    self.counted.overwrites = self.counted.overwrites.wrapping_add(gone);
-                    // SAFETY: as at `new`; the first page is memory like any other, and was not overwritten.
-                    self.landing = unsafe { Landing::fill(self.world.plan.landing) };
-                }
-                Event::McLocal | Event::McBroadcast => host::ask(self.world, event, self.target)?,
-                _ => return Ok(number - 1),
-            }
-            self.pass(BETWEEN_US);
-        }
-        Ok(times)
+        self.make_happen(event, times)
     }
 
     fn confirm(&mut self) -> Result<Answer, Failure> {
@@ -265,7 +287,12 @@ impl Rig for MetalRig<'_> {
             }
         }
         self.pass(SETTLE_US);
-        Ok(self.target.entries.load(Ordering::Acquire).wrapping_sub(before) as u32)
+        let entries = self.target.entries.load(Ordering::Acquire).wrapping_sub(before) as u32;
+        if entries != 0 {
+            let pending = self.target.fixed_pending.load(Ordering::Acquire) as u32;
+            self.counted.pending_irr = self.counted.pending_irr.wrapping_add(pending);
+        }
+        Ok(entries)
     }
 
     fn end(&mut self) -> Result<Fate, Failure> {
@@ -275,8 +302,7 @@ impl Rig for MetalRig<'_> {
         if fate != Fate::Alive {
             // SAFETY: the CPU is not in its kernel, and nothing of its area is needed.
             unsafe { restart(self.world, self.target) }?;
-            // SAFETY: as at `new`.
-            self.smi = self.smi.and_then(|_| unsafe { SmiStub::install(self.world, self.target) });
+            self.move_smbase();
         }
         Ok(fate)
     }
