@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::LabError;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Pace};
 use crate::deadline::Deadline;
 use crate::iso;
 use crate::tool::{BOCHS, BOCHS_BIOS, BOCHS_TERM, VGA_BIOS};
@@ -14,8 +14,13 @@ use crate::tool::{BOCHS, BOCHS_BIOS, BOCHS_TERM, VGA_BIOS};
 const SERIAL: &str = "com1";
 /// Its configuration.
 const CONFIGURATION: &str = "bochsrc";
-/// What Debian's build, with its debugger, does first: go on.
+/// The file with what Debian's build, with its debugger, does.
 const DEBUGGER_COMMANDS: &str = "debugger.rc";
+/// Go on. The debugger gives each CPU five instructions in turn, whatever `quantum` says.
+const GO_ON: &str = "c\n";
+/// Go on until the image executes XCHG BX, BX, and from there on give each CPU one instruction in turn: enough of them for
+/// 20 minutes, which no run takes.
+const GO_ON_AND_STEP: &str = "c\ns all 4000000000\n";
 /// The ISO.
 const ISO: &str = "park.iso";
 /// Instructions per second of virtual time: few, so that waits of BIOS and GRUB are short.
@@ -51,7 +56,7 @@ pub fn command(
         fs::write(&path, text).map_err(LabError::file(&path))
     };
     write(CONFIGURATION, &settings(configuration, &BOCHS_BIOS.find()?, &VGA_BIOS.find()?))?;
-    write(DEBUGGER_COMMANDS, "c\n")?;
+    write(DEBUGGER_COMMANDS, if configuration.pace == Pace::Stepped { GO_ON_AND_STEP } else { GO_ON })?;
     let mut command = Command::new(program);
     command.current_dir(folder).args(["-q", "-f", CONFIGURATION, "-rc", DEBUGGER_COMMANDS]);
     Ok(command)
@@ -61,6 +66,7 @@ pub fn command(
 /// the clock begins at a fixed time, so that a run is the same each time.
 fn settings(configuration: &Configuration, bios: &Path, video_bios: &Path) -> String {
     let Configuration { model, cpus, ram_mib, .. } = configuration;
+    let magic_break = u8::from(configuration.pace == Pace::Stepped);
     let (bios, video_bios) = (bios.display(), video_bios.display());
     format!(
         "config_interface: textconfig
@@ -74,6 +80,7 @@ ata0-master: type=cdrom, path={ISO}, status=inserted
 boot: cdrom
 clock: sync=none, time0=1000000000
 panic: action=fatal
+magic_break: enabled={magic_break}
 com1: enabled=1, mode=file, dev={SERIAL}
 port_e9_hack: enabled=1
 log: bochs.log

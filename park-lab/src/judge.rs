@@ -149,6 +149,12 @@ pub enum Flaw {
         /// The number that is wrong.
         what: String,
     },
+    /// A sweep left instructions out.
+    #[error("the sweep is not whole: {what}")]
+    Unmet {
+        /// Which.
+        what: String,
+    },
     /// A measurement is neither claimed nor a named deviation.
     #[error("{}", surprises.join("; "))]
     Surprise {

@@ -14,9 +14,10 @@ use crate::conformance::{self, Shown};
 use crate::deadline::Deadline;
 use crate::judge::{Exit, Flaw, difference, judge};
 use crate::session::{Down, Monitor, Patience, Wire};
+use crate::sweep::Steps;
 use crate::tool::{self, Tool};
-use crate::trial::{CONFORMANCE, Repeat, Trial};
-use crate::{bochs, iso, qemu, session, simulated};
+use crate::trial::{CONFORMANCE, Repeat, SWEEP, Trial};
+use crate::{bochs, iso, qemu, session, simulated, sweep};
 
 /// How long an image may say nothing: UEFI is silent for 20 s on a host that has nothing else to do.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -149,7 +150,10 @@ fn runs(
         return measured(trial, image, folder, deadline, (lines, cases));
     }
     let first = once(trial, image, folder, deadline, lines)?;
-    let verdict = judge(&expected, lines, first);
+    let mut verdict = judge(&expected, lines, first);
+    if trial.test == SWEEP {
+        verdict = verdict.and_then(|()| sweep::shown(lines, Steps::on(trial.configuration)).map(drop));
+    }
     if verdict.is_err() || trial.repeat == Repeat::Once {
         return Ok(verdict);
     }

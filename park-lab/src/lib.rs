@@ -28,6 +28,7 @@ pub mod rig;
 pub mod serial;
 pub mod session;
 pub mod simulated;
+pub mod sweep;
 pub mod tool;
 pub mod trial;
 

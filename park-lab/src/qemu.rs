@@ -38,6 +38,7 @@ pub fn command(
     command.args(["-cpu", configuration.model]);
     match configuration.pace {
         Pace::Parallel => command.args(["-accel", "tcg,thread=multi"]),
+        Pace::Stepped => command.args(["-accel", "tcg,thread=multi", "-singlestep"]),
         Pace::Counted => command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]),
     };
     if configuration.boot == Boot::Pvh {

@@ -156,6 +156,14 @@ const fn conformance(configuration: &'static Configuration, words: &'static str)
     Trial { limit: LONG_LIMIT, ..short(configuration, CONFORMANCE, words, End::Completes { test: CONFORMANCE }) }
 }
 
+/// The name of the test that sends an NMI at every moment.
+pub const SWEEP: &str = "sweep";
+
+/// An NMI after every instruction of arriving and of leaving, or after many.
+const fn sweep(configuration: &'static Configuration, words: &'static str) -> Trial {
+    Trial { limit: LONG_LIMIT, ..short(configuration, SWEEP, words, End::Completes { test: SWEEP }) }
+}
+
 /// With machine checks, which the host raises.
 const WITH_HOST: &str = "t=conformance host=yes";
 /// Where no host can raise machine checks.
@@ -206,6 +214,9 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             let bench = short(configuration, "bench", BENCH, End::Completes { test: "bench" });
             vec![twice(smp(configuration)), twice(skeleton(configuration)), twice(bench)]
         }
+        // The longest way is some 100 instructions.
+        "bochs-ryzen-stepped" | "bochs-haswell-stepped" => vec![sweep(configuration, "t=sweep steps=120")],
+        "qemu-stepped" => vec![sweep(configuration, "t=sweep steps=120 stride=1500")],
         "qemu-bios" | "qemu-uefi" => vec![skeleton(configuration)],
         "bochs-ryzen-4" => [torture(configuration, GENERATIONS), trouble(configuration)]
             .into_iter()

@@ -10,6 +10,7 @@
 //! | `break` | what is wrong with the lot in `torture` ([`Breakage`]); CPUs are lost then | nothing |
 //! | `lot` | physical address of the lot, hexadecimal with `0x` | where there is room |
 //! | `steps` | moments at which `sweep` sends its NMI | 100 |
+//! | `stride` | ticks of the TSC from one of them to the next | 1 |
 //! | `case` | which cases `conformance` runs: a glob, as `hlt/nmi` or `*/init*` | `*` |
 //! | `host` | whether somebody answers `sync` lines on COM1: `yes`, `no` | `no` |
 //! | `apic` | mode of the local APICs: `x`, `x2` | `x` |
@@ -55,6 +56,9 @@ pub const DEFAULT_GENERATIONS: u32 = 2;
 /// Steps of `sweep` if the command line doesn't say.
 pub const DEFAULT_STEPS: u32 = 100;
 
+/// Ticks between steps of `sweep` if the command line doesn't say: one instruction, where the TSC counts those.
+pub const DEFAULT_STRIDE: u32 = 1;
+
 /// The parsed command line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Options {
@@ -74,6 +78,8 @@ pub struct Options {
     pub lot: Option<PhysAddr>,
     /// Moments at which `sweep` sends its NMI.
     pub steps: u32,
+    /// Ticks of the TSC from one of them to the next.
+    pub stride: u32,
     /// The cases that `conformance` runs.
     pub cases: Glob,
     /// Whether somebody at the other end of COM1 answers `sync` lines.
@@ -119,6 +125,7 @@ impl Default for Options {
             breakage: None,
             lot: None,
             steps: DEFAULT_STEPS,
+            stride: DEFAULT_STRIDE,
             cases: Glob::ALL,
             host: Host::Absent,
             ending: Ending::Qemu,
@@ -149,7 +156,7 @@ impl Options {
             core::str::from_utf8(bytes).map_err(|error| CmdlineError::NotText { offset: error.valid_up_to() })?;
         let (mut test, mut cpus, mut timeout_ms, mut generations) = (None, None, None, None);
         let (mut ending, mut apic, mut cases, mut host) = (None, None, None, None);
-        let (mut choice, mut breakage, mut lot, mut steps) = (None, None, None, None);
+        let (mut choice, mut breakage, mut lot, mut steps, mut stride) = (None, None, None, None, None);
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         let mut strangers = None;
         let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
@@ -164,6 +171,7 @@ impl Options {
                 }
                 "cpus" => set_once(&mut cpus, number(key, value)?, key)?,
                 "steps" => set_once(&mut steps, number(key, value)?, key)?,
+                "stride" => set_once(&mut stride, number(key, value)?, key)?,
                 "case" => {
                     set_once(&mut cases, Glob::new(value).ok_or(CmdlineError::LongGlob { glob: value })?, key)?;
                 }
@@ -236,6 +244,7 @@ impl Options {
             breakage,
             lot,
             steps: steps.unwrap_or(default.steps),
+            stride: stride.unwrap_or(default.stride),
             cases: cases.unwrap_or(default.cases),
             host: host.unwrap_or(default.host),
             ending: ending.unwrap_or(default.ending),

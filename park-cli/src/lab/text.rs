@@ -5,7 +5,8 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::{Cell, Tone};
 use park_lab::lab::{Outcome, Report};
-use park_lab::trial::Trial;
+use park_lab::sweep::{self, Steps};
+use park_lab::trial::{SWEEP, Trial};
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -23,7 +24,11 @@ pub fn begins(number: usize, of: usize, trial: &Trial) {
 pub fn ends(report: &Report) {
     let (name, seconds) = (report.trial.name(), report.took.as_secs_f64());
     let Outcome::Failed(flaw) = &report.outcome else {
-        told(&format!("park: {name} passed in {seconds:.1} s"));
+        let shown = (report.trial.test == SWEEP)
+            .then(|| sweep::shown(&report.lines, Steps::on(report.trial.configuration)).ok())
+            .flatten();
+        let shown = shown.map_or_else(String::new, |shown| format!(": {shown}"));
+        told(&format!("park: {name} passed in {seconds:.1} s{shown}"));
         return;
     };
     told(&format!("park: {name} FAILED after {seconds:.1} s: {flaw}; its last lines:"));

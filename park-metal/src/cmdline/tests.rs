@@ -15,6 +15,7 @@ fn empty_line_gives_defaults() {
             breakage: None,
             lot: None,
             steps: 100,
+            stride: 1,
             cases: Glob::ALL,
             host: Host::Absent,
             ending: Ending::Qemu,
@@ -40,7 +41,7 @@ fn empty_line_gives_defaults() {
 fn every_key_is_read() {
     let parsed = Options::parse(
         b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack \
-          case=hlt/* host=yes steps=7 lot=0x1230000 screen=no",
+          case=hlt/* host=yes steps=7 stride=9 lot=0x1230000 screen=no",
     );
     assert_eq!(
         parsed,
@@ -53,6 +54,7 @@ fn every_key_is_read() {
             breakage: Some(Breakage::EarlyAck),
             lot: Some(PhysAddr(0x123_0000)),
             steps: 7,
+            stride: 9,
             cases: Glob::new("hlt/*").unwrap(),
             host: Host::Answers,
             ending: Ending::Bochs,

@@ -9,6 +9,7 @@
 //! | 0x1000 | GDT; at 0x1080 the TSS |
 //! | 0x2000 | IDT |
 //! | 0x3000 | arrival frame; at 0x3400 the departure frame |
+//! | 0x3800 | the stacks of [`SweepStack`]: 1 KiB, 512 bytes, 512 bytes |
 //! | 0x4000 | transit root: a PML4, at 0x5000 its PDPT |
 //! | 0x6000 | stacks for NMI, #MC, #DF, others: 6 KiB each |
 //! | 0xc000 | the CPU's own stack, 80 KiB: starting the machine alone takes 44 KiB of the boot CPU's |
@@ -34,12 +35,13 @@ const TSS_OFFSET: u64 = 0x1080;
 const IDT_OFFSET: u64 = 0x2000;
 const ARRIVAL_FRAME_OFFSET: u64 = 0x3000;
 const DEPARTURE_FRAME_OFFSET: u64 = 0x3400;
+const SWEEP_STACKS_OFFSET: u64 = 0x3800;
 const TRANSIT_PML4_OFFSET: u64 = 0x4000;
 const TRANSIT_PDPT_OFFSET: u64 = 0x5000;
 const IST_STACKS_OFFSET: u64 = 0x6000;
 const IST_STACK_BYTES: u64 = 0x1800;
 /// Bytes left free at the very top, so that an empty stack's RSP still lies in the area.
-const STACK_TOP_GAP: u64 = 16;
+pub(crate) const STACK_TOP_GAP: u64 = 16;
 /// What [`Area::wipe`] fills with: 0xcc is INT3 as code, and no valid descriptor, gate or pointer.
 pub(crate) const WIPE_BYTE: u8 = 0xcc;
 /// Bits 51:12 of CR3 and of a page-table entry: a physical address (SDM vol. 3, 4.5).
@@ -60,7 +62,8 @@ const _: () = {
     assert!(IDT_OFFSET + IDT_BYTES as u64 <= ARRIVAL_FRAME_OFFSET);
     assert!(ARRIVAL_FRAME_OFFSET + FRAME_LEN as u64 <= DEPARTURE_FRAME_OFFSET);
     assert!(ARRIVAL_FRAME_OFFSET % FRAME_ALIGN as u64 == 0 && DEPARTURE_FRAME_OFFSET % FRAME_ALIGN as u64 == 0);
-    assert!(DEPARTURE_FRAME_OFFSET + FRAME_LEN as u64 <= TRANSIT_PML4_OFFSET);
+    assert!(DEPARTURE_FRAME_OFFSET + FRAME_LEN as u64 <= SWEEP_STACKS_OFFSET);
+    assert!(SWEEP_STACKS_OFFSET + SweepStack::Left.end() <= TRANSIT_PML4_OFFSET);
     assert!(TRANSIT_PML4_OFFSET + PAGE_BYTES <= TRANSIT_PDPT_OFFSET);
     assert!(TRANSIT_PDPT_OFFSET + PAGE_BYTES <= IST_STACKS_OFFSET && IST_STACK_BYTES % 16 == 0);
     assert!(IST_STACKS_OFFSET + Ist::ALL.len() as u64 * IST_STACK_BYTES < CPU_AREA_BYTES);
@@ -77,6 +80,33 @@ pub(crate) enum Frame {
     Arrival,
     /// What it leaves with.
     Departure,
+}
+
+/// Small stacks for the ways into a lot and out of it. Nothing but those uses them, so that the frames of NMIs stay there
+/// for `sweep` to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SweepStack {
+    /// From the owner text to the bay's own stack.
+    Arrival,
+    /// From the bay's own stack to the one that the departure frame names.
+    Leaving,
+    /// From there to the owner's first instruction.
+    Left,
+}
+
+impl SweepStack {
+    /// All of them, in the order in which a CPU uses them.
+    pub(crate) const ALL: [Self; 3] = [Self::Arrival, Self::Leaving, Self::Left];
+
+    /// Where it ends, from the beginning of the first.
+    const fn end(self) -> u64 {
+        match self {
+            // What `arrive` asks for, twice over.
+            Self::Arrival => 0x400,
+            Self::Leaving => 0x600,
+            Self::Left => 0x800,
+        }
+    }
 }
 
 /// Builds a CPU's area and returns what lies at its beginning.
@@ -121,6 +151,31 @@ impl Area {
     /// Where RSP starts on the CPU's own stack: a multiple of 16.
     pub(crate) const fn stack_top(self) -> u64 {
         self.0 + CPU_AREA_BYTES - STACK_TOP_GAP
+    }
+
+    /// Where RSP starts on one of the stacks for `sweep`: a multiple of 16.
+    pub(crate) const fn sweep_stack_top(self, stack: SweepStack) -> u64 {
+        self.0 + SWEEP_STACKS_OFFSET + stack.end()
+    }
+
+    /// Where RSP starts on the stack of an exception: a multiple of 16.
+    pub(crate) const fn ist_stack_top(self, ist: Ist) -> u64 {
+        self.0 + IST_STACKS_OFFSET + ist as u64 * IST_STACK_BYTES
+    }
+
+    /// The word at an offset from the top of one of those stacks, which its CPU may be using.
+    pub(crate) fn read_below(self, stack_top: u64, bytes: u64) -> u64 {
+        // SAFETY: below the top of a stack of the prepared area, whose words its CPU alone writes.
+        unsafe { self.at::<u64>(stack_top - bytes - self.0).read_volatile() }
+    }
+
+    /// Clears that word.
+    ///
+    /// # Safety
+    /// The area's CPU does not use it: it has no frame there.
+    pub(crate) unsafe fn clear_below(self, stack_top: u64, bytes: u64) {
+        // SAFETY: as in `read_below`, and the caller's promise.
+        unsafe { self.at::<u64>(stack_top - bytes - self.0).write_volatile(0) };
     }
 
     /// Address and bytes of the GDT.
@@ -172,8 +227,8 @@ impl Area {
     /// As [`wipe`](Self::wipe), or the calling CPU is the area's own and has not loaded them.
     pub(crate) unsafe fn write_tables(self) {
         let mut stack_tops = [0; Ist::ALL.len()];
-        for (position, top) in (1..).zip(&mut stack_tops) {
-            *top = self.0 + IST_STACKS_OFFSET + position * IST_STACK_BYTES;
+        for (ist, top) in Ist::ALL.into_iter().zip(&mut stack_tops) {
+            *top = self.ist_stack_top(ist);
         }
         // SAFETY: inside the area by the const assertions, and not in use: the caller's promise. As for the next two.
         unsafe { self.at::<[u64; 5]>(GDT_OFFSET).write(gdt(self.0 + TSS_OFFSET)) };

@@ -70,6 +70,12 @@ pub(crate) fn take_pending_interrupts() {
     unsafe { asm!("sti", "nop", "cli", options(nostack)) }
 }
 
+/// `XCHG BX, BX`: does nothing, but stops Bochs where its option `magic_break` is set, so that its debugger takes over.
+pub(crate) fn bochs_break() {
+    // SAFETY: exchanges a register with itself.
+    unsafe { asm!("xchg bx, bx", options(nomem, nostack, preserves_flags)) }
+}
+
 /// `UD2`: an exception with vector 6, which ends the image with a report.
 pub(crate) fn undefined() -> ! {
     // SAFETY: the handler reports and never returns.

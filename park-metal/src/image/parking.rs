@@ -13,7 +13,7 @@ use park_x86::sanitise::{self, Context, Paravirtual};
 
 use crate::cpu_tables::{CODE_SELECTOR, DATA_SELECTOR, TSS_SELECTOR};
 use crate::image::ap_start::{self, INIT_US, STARTUP_US};
-use crate::image::area::{Area, Frame};
+use crate::image::area::{Area, Frame, SweepStack};
 use crate::image::failure::Failure;
 use crate::image::lot::timing;
 use crate::image::percpu::{self, PerCpu};
@@ -91,32 +91,54 @@ pub(crate) fn await_arrival(world: &World, owner: &Owner, parked: &Parked) -> Re
 pub(crate) extern "C" fn enter(bay_index: u64) {
     trouble::hold_up();
     let error = match prepare(bay_index) {
-        // SAFETY:
-        // 1. The image runs at CPL 0, and `prepare` has just sanitised the CPU.
-        // 2. The frame was written for this CPU and this lot, which the builder verified; it is the area's own.
-        // 3. The transit root maps all of the low 4 GiB at identity, as the image's own root does.
-        // 4. The job runs near the top of a stack of 80 KiB.
-        Ok(frame) => unsafe { arrive::arrive(frame) },
+        Ok(ready) => {
+            ready.report();
+            // SAFETY:
+            // 1. The image runs at CPL 0, and `prepare` has just sanitised the CPU.
+            // 2. The frame was written for this CPU and this lot, which the builder verified; it is the area's own.
+            // 3. The transit root maps all of the low 4 GiB at identity, as the image's own root does.
+            // 4. The job runs near the top of a stack of 80 KiB.
+            unsafe { arrive::arrive(ready.frame) }
+        }
         Err(error) => error,
     };
     serial::emit_failure(format_args!("CPU {} can't park: {error}", percpu::current().index));
 }
 
-/// Makes the executing CPU ready for a bay, and returns the address of its arrival frame.
-fn prepare(bay_index: u64) -> Result<u64, Failure> {
+/// A CPU that is ready for its bay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    /// Address of its arrival frame.
+    pub(crate) frame: u64,
+    mechanism: Mechanism,
+    steps_taken: u32,
+}
+
+impl Ready {
+    fn report(&self) {
+        let fields = [
+            ("cpu", Value::Number(percpu::current().index.into())),
+            ("mechanism", Value::Text(self.mechanism.name())),
+            ("steps_taken", Value::Number(self.steps_taken.into())),
+        ];
+        serial::emit("sanitised", &fields);
+    }
+}
+
+/// Makes the executing CPU ready for a bay.
+pub(crate) fn prepare(bay_index: u64) -> Result<Ready, Failure> {
     let owner = Owner::current().ok_or(Failure::NoOwner)?;
     let bay_index = u32::try_from(bay_index).map_err(|_| Failure::NoOwner)?;
     let bay = owner.lease.bay(bay_index)?;
     let word = owner.platform.memory().load(bay.offset() + bay::OWNER)?;
     let mechanism = OwnerWord::from_raw(word).ok_or(Failure::NoOwner)?.mechanism;
-    sanitise(&owner, mechanism)?;
+    let steps_taken = sanitise(&owner, mechanism)?;
     let frame = prepare_arrival(&owner, bay_index)?;
-    sweep::at_the_door();
-    Ok(frame)
+    Ok(Ready { frame, mechanism, steps_taken })
 }
 
-/// Takes the sanitising steps on the executing CPU.
-pub(crate) fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<(), Failure> {
+/// Takes the sanitising steps on the executing CPU, and returns how many there were.
+pub(crate) fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<u32, Failure> {
     let detected = detect_here();
     let context = Context {
         features: *detected.features(),
@@ -126,10 +148,7 @@ pub(crate) fn sanitise(owner: &Owner, mechanism: Mechanism) -> Result<(), Failur
     };
     let orders = detected.orders(mechanism, 0)?;
     let report = sanitise::run(&mut this_cpu(), orders.steps(), &context)?;
-    let taken = ("steps_taken", Value::Number(report.taken.into()));
-    let cpu = ("cpu", Value::Number(percpu::current().index.into()));
-    serial::emit("sanitised", &[cpu, ("mechanism", Value::Text(mechanism.name())), taken]);
-    Ok(())
+    Ok(report.taken.into())
 }
 
 /// Writes the executing CPU's arrival frame and returns its address.
@@ -197,8 +216,27 @@ pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), 
     Ok(())
 }
 
+/// The stacks that a CPU uses on its way from the bay to [`woken`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Through {
+    /// Its own.
+    OwnStack,
+    /// Those on which the frames of NMIs stay.
+    SweepStacks,
+}
+
 /// Gives a parked CPU its tables and stack back, and returns the entry that leads it to [`woken`].
 pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result<Entry, park_core::Error> {
+    departure_through(owner, cpu, bay, Through::OwnStack)
+}
+
+/// The same, through other stacks.
+pub(crate) fn departure_through(
+    owner: &Owner,
+    cpu: &'static PerCpu,
+    bay: Bay,
+    through: Through,
+) -> Result<Entry, park_core::Error> {
     let phys_offset = owner.platform.phys_offset();
     cpu.phys_offset.store(phys_offset, Ordering::Release);
     let area = Area::of(cpu);
@@ -208,6 +246,13 @@ pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result
     unsafe { area.mark_tss_busy() };
     // SAFETY: as above.
     let transit_root = unsafe { area.write_transit_root() };
+    let (leaving, left, home) = match through {
+        Through::OwnStack => (area.stack_top(), area.stack_top(), woken as *const () as u64),
+        Through::SweepStacks => {
+            let top = |stack| area.sweep_stack_top(stack);
+            (top(SweepStack::Leaving), top(SweepStack::Left), sweep::woken_elsewhere())
+        }
+    };
     let departure = Departure {
         root: PhysAddr(insn::read_cr3()),
         gdt: area.gdt(),
@@ -216,8 +261,8 @@ pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result
         tr: TSS_SELECTOR,
         cr0: this_cpu().read(Register::Cr0)?,
         cr4: this_cpu().read(Register::Cr4)?,
-        rsp: area.stack_top(),
-        rip: woken as *const () as u64 + phys_offset,
+        rsp: left,
+        rip: home + phys_offset,
         arg: bay.index().into(),
     };
     let mut frame = [0; FRAME_LEN];
@@ -225,7 +270,7 @@ pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result
     area.write_frame(Frame::Departure, &frame);
     Ok(Entry {
         rip: arrive::depart_address(),
-        rsp: area.stack_top(),
+        rsp: leaving,
         cr3: transit_root,
         arg: area.frame_address(Frame::Departure),
     })

@@ -73,7 +73,8 @@ pub(crate) extern "C" fn take_pending_interrupts(_argument: u64) {
     insn::take_pending_interrupts();
 }
 
-fn run_job(world: &World, cpu: &PerCpu, job: percpu::Job, argument: u64) -> Result<(), Failure> {
+/// Runs a job on another CPU, and waits for its end.
+pub(crate) fn run_job(world: &World, cpu: &PerCpu, job: percpu::Job, argument: u64) -> Result<(), Failure> {
     cpu.give(job, argument)?;
     Ok(world.wait(|| cpu.is_idle(), "a job to end")?)
 }

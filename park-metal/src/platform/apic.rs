@@ -19,7 +19,7 @@ use crate::image::failure::Failure;
 use crate::image::traps::SPURIOUS_VECTOR;
 
 /// Where the local APIC's registers lie after reset (SDM vol. 3, 10.4.1). The image refuses any other place.
-const PAGE: u64 = 0xfee0_0000;
+pub(crate) const PAGE: u64 = 0xfee0_0000;
 /// Address of the EOI register, for the handler in `traps.s`.
 pub(crate) const EOI_ADDRESS: u64 = PAGE + EOI.0 as u64;
 /// The same register in x2APIC mode.
