@@ -75,7 +75,7 @@ reason. A refusal leaves the CPU as it was, and comes back as an error; after `a
 ",
     ),
     Part::Item(PARKING, "pub(crate) extern \"C\" fn enter("),
-    Part::Item(PARKING, "fn prepare("),
+    Part::Item(PARKING, "pub(crate) fn prepare("),
     Part::Item(PARKING, "pub(crate) fn sanitise("),
     Part::Item(PARKING, "pub(crate) fn prepare_arrival("),
     Part::Prose(
@@ -96,7 +96,8 @@ Give the CPU a stack, tables and an entry, and ring. [Registers](registers.md) s
 
 ",
     ),
-    Part::Item(PARKING, "pub(crate) fn departure("),
+    Part::Item(PARKING, "pub(crate) fn leaving("),
+    Part::Item(PARKING, "pub(crate) fn entry("),
     Part::Item(PARKING, "pub(crate) fn wake("),
     Part::Prose(
         "

@@ -13,13 +13,13 @@ use park_x86::sanitise::{self, Context, Paravirtual};
 
 use crate::cpu_tables::{CODE_SELECTOR, DATA_SELECTOR, TSS_SELECTOR};
 use crate::image::ap_start::{self, INIT_US, STARTUP_US};
-use crate::image::area::{Area, Frame, SweepStack};
+use crate::image::area::{Area, Frame};
 use crate::image::failure::Failure;
 use crate::image::lot::timing;
 use crate::image::percpu::{self, PerCpu};
 use crate::image::traps::FIXED_VECTOR;
 use crate::image::world::{World, come_home};
-use crate::image::{broken, insn, serial, sweep, trouble};
+use crate::image::{broken, insn, serial, trouble};
 use crate::platform::Owner;
 use crate::platform::apic::{local_apic, this_cpu};
 use crate::report::Value;
@@ -216,27 +216,13 @@ pub(crate) fn wake(world: &World, owner: &Owner, parked: &Parked) -> Result<(), 
     Ok(())
 }
 
-/// The stacks that a CPU uses on its way from the bay to [`woken`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Through {
-    /// Its own.
-    OwnStack,
-    /// Those on which the frames of NMIs stay.
-    SweepStacks,
-}
-
 /// Gives a parked CPU its tables and stack back, and returns the entry that leads it to [`woken`].
 pub(crate) fn departure(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result<Entry, park_core::Error> {
-    departure_through(owner, cpu, bay, Through::OwnStack)
+    entry(cpu, &leaving(owner, cpu, bay)?)
 }
 
-/// The same, through other stacks.
-pub(crate) fn departure_through(
-    owner: &Owner,
-    cpu: &'static PerCpu,
-    bay: Bay,
-    through: Through,
-) -> Result<Entry, park_core::Error> {
+/// What a parked CPU leaves with, its tables and stack being given back to it.
+pub(crate) fn leaving(owner: &Owner, cpu: &'static PerCpu, bay: Bay) -> Result<Departure, park_core::Error> {
     let phys_offset = owner.platform.phys_offset();
     cpu.phys_offset.store(phys_offset, Ordering::Release);
     let area = Area::of(cpu);
@@ -244,16 +230,7 @@ pub(crate) fn departure_through(
     unsafe { area.write_tables() };
     // SAFETY: as above. Whoever loaded the TSS last left it busy; leaving must cope with that.
     unsafe { area.mark_tss_busy() };
-    // SAFETY: as above.
-    let transit_root = unsafe { area.write_transit_root() };
-    let (leaving, left, home) = match through {
-        Through::OwnStack => (area.stack_top(), area.stack_top(), woken as *const () as u64),
-        Through::SweepStacks => {
-            let top = |stack| area.sweep_stack_top(stack);
-            (top(SweepStack::Leaving), top(SweepStack::Left), sweep::woken_elsewhere())
-        }
-    };
-    let departure = Departure {
+    Ok(Departure {
         root: PhysAddr(insn::read_cr3()),
         gdt: area.gdt(),
         idt: area.idt(),
@@ -261,16 +238,23 @@ pub(crate) fn departure_through(
         tr: TSS_SELECTOR,
         cr0: this_cpu().read(Register::Cr0)?,
         cr4: this_cpu().read(Register::Cr4)?,
-        rsp: left,
-        rip: home + phys_offset,
+        rsp: area.stack_top(),
+        rip: woken as *const () as u64 + phys_offset,
         arg: bay.index().into(),
-    };
+    })
+}
+
+/// Writes a parked CPU's departure frame, and returns the entry that leads through it.
+pub(crate) fn entry(cpu: &'static PerCpu, departure: &Departure) -> Result<Entry, park_core::Error> {
+    let area = Area::of(cpu);
+    // SAFETY: the CPU is parked.
+    let transit_root = unsafe { area.write_transit_root() };
     let mut frame = [0; FRAME_LEN];
     departure.write(&placement(area, Frame::Departure), &mut frame)?;
     area.write_frame(Frame::Departure, &frame);
     Ok(Entry {
         rip: arrive::depart_address(),
-        rsp: leaving,
+        rsp: area.stack_top(),
         cr3: transit_root,
         arg: area.frame_address(Frame::Departure),
     })

@@ -5,16 +5,19 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use park_core::lot::{ApicMode, bay};
 use park_core::op::{self, AwaitLeft, Wake};
-use park_core::{ApicId, Cpu, IpiSender, LotMemory, Mechanism, PlatformError, Register};
+use park_core::{ApicId, Cpu, Entry, IpiSender, LotMemory, Mechanism, PlatformError, Register};
 use park_x86::apic::{self, LocalApic};
+use park_x86::frame::Departure;
 use park_x86::hardware::HardwareCpu;
 use park_x86::memory::MappedLot;
 use park_x86::registers::apic::{ICR_ASSERT, ICR_HIGH, ICR_LOW, ICR_NMI, ICR_XAPIC_DESTINATION_SHIFT, x2apic_msr};
 
+use crate::image::area::{Area, SweepStack};
 use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::lot::timing;
-use crate::image::parking::{Parked, Through, departure_through};
+use crate::image::parking::{self, Parked};
+use crate::image::sweep::woken_elsewhere;
 use crate::image::world::World;
 use crate::platform::Owner;
 use crate::platform::apic::{PAGE as APIC_PAGE, local_apic, this_cpu};
@@ -141,7 +144,10 @@ pub(super) fn wake(
     swept: Option<u64>,
 ) -> Result<Sent, Failure> {
     let cpu = parked.cpu;
-    let entry = departure_through(owner, cpu, parked.bay, Through::SweepStacks)?;
+    let top = |stack| Area::of(cpu).sweep_stack_top(stack);
+    let leaving = parking::leaving(owner, cpu, parked.bay)?;
+    let departure = Departure { rsp: top(SweepStack::Left), rip: woken_elsewhere(), ..leaving };
+    let entry = Entry { rsp: top(SweepStack::Leaving), ..parking::entry(cpu, &departure)? };
     let arrivals = cpu.arrivals.load(Ordering::Acquire);
     let nmi = ReadyNmi::new(cpu.apic_id)?;
     let mut memory = Ringing {

@@ -59,7 +59,7 @@ unsafe extern "C" {
 }
 
 /// Where a woken CPU enters that left through [`SweepStack`]s: on to [`parking::woken`], on its own stack.
-pub(crate) fn woken_elsewhere() -> u64 {
+fn woken_elsewhere() -> u64 {
     metal_woken_elsewhere as *const () as u64
 }
 
