@@ -122,8 +122,10 @@ pub fn shown(serial: &[String], steps: Steps) -> Result<Shown, Flaw> {
             on_way.extend(walk(sweep).map_err(|what| flaw(format!("{} {}: {what}", sweep.mechanism, sweep.way)))?);
         }
     }
-    met.retain(|place| matches!(place, Place::Owner(_) | Place::Bay(_)));
     on_way.extend(met.iter().copied());
+    for places in [&mut on_way, &mut met] {
+        places.retain(|place| matches!(place, Place::Owner(_) | Place::Bay(_)));
+    }
     if met.len() < SAMPLE_MIN {
         return Err(flaw(format!("only {} instructions were met", met.len())));
     }
