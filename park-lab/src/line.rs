@@ -37,6 +37,12 @@ impl Line {
         self.0.get(key)?.as_u64()
     }
 
+    /// An array in it.
+    #[must_use]
+    pub fn array(&self, key: &str) -> Option<&[Value]> {
+        self.0.get(key)?.as_array().map(Vec::as_slice)
+    }
+
     /// A truth in it.
     #[must_use]
     pub fn truth(&self, key: &str) -> Option<bool> {

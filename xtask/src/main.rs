@@ -1,5 +1,6 @@
-//! Tasks of the workspace: `cargo xtask setup`, `cargo xtask test [--host]`, `cargo xtask image`, `cargo xtask soak`.
+//! Tasks of the workspace: `cargo xtask setup`, `cargo xtask test [--host]`, `cargo xtask image`, `cargo xtask bless-counts`, `cargo xtask soak`.
 
+mod counts;
 mod debian;
 mod group;
 mod image;
@@ -41,6 +42,8 @@ enum Task {
     },
     /// Build the freestanding image and print its path
     Image,
+    /// Record the instruction counts of parking and waking as they are now, in benches/counts.json
+    BlessCounts,
     /// Run the long torture: 16 CPUs, 100 generations
     Soak,
 }
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(Deadline::after(setup::LIMIT)),
         Task::Test { host, only } => return stage::run_all(if host { Scope::Host } else { Scope::All }, &only),
         Task::Image => image::build(Deadline::after(image::LIMIT)).map(|path| println!("{}", path.display())),
+        Task::BlessCounts => {
+            image::build(Deadline::after(image::LIMIT)).and_then(|_| counts::bless(Deadline::after(counts::LIMIT)))
+        }
         Task::Soak => {
             image::build(Deadline::after(image::LIMIT)).and_then(|_| lab::soak(Deadline::after(lab::SOAK_LIMIT)))
         }

@@ -205,7 +205,9 @@ metal_bench_clgi:
     stgi                                    # held events come before the claim, as park has it
     wrmsr
 .Lclgi_again:
-    mov     rax, [rdi + {DOORBELL}]
+    mov     rax, [rdi + {DOORBELL}]         # it may have been revoked meanwhile
+    test    ah, ah
+    jz      .Lclgi_again
     METAL_CLAIM .Lclgi_again
 
 # ---- an arrival, by hand --------------------------------------------------------------------------------------------
