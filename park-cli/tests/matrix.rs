@@ -3,7 +3,7 @@
 use park_cli::exit::Exit;
 use park_cli::matrix::column::{CellResult, Column, Evidence, MatrixVendor, Measured};
 use park_cli::matrix::document::{CellDocument, MatrixDocument, Status, document, vendor_document};
-use park_cli::matrix::simulator::{self, RIG};
+use park_cli::matrix::simulator;
 use park_core::{Claim, Event, Mechanism, Response};
 use park_sim::compare::Table;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn table(vendor: MatrixVendor) -> &'static Table {
 
 fn simulated(vendor: MatrixVendor, claims: &[Claim]) -> Column {
     let results = simulator::results(vendor, table(vendor), claims);
-    Column { rig: RIG, evidence: Evidence::Simulator, results }
+    simulator::column(results)
 }
 
 /// What the program would say if these were the claims.
@@ -100,24 +100,20 @@ fn a_claim_that_is_missing_is_a_contradiction() {
 /// A column of one cell, by somebody else's emulator.
 fn emulated(verdict: &str) -> Column {
     let measured = Measured {
-        rig: "emulator",
+        rig: "emulator".to_owned(),
+        machines: Vec::new(),
         processors: vec!["ap"],
         verdict: verdict.to_owned(),
         knobs: core::iter::empty().collect(),
         runs: 1,
         agrees: verdict == "laps",
+        deviation: None,
         note: None,
     };
-    let result = CellResult {
-        vendor: MatrixVendor::Intel,
-        mechanism: Mechanism::Hlt,
-        event: Event::Nmi,
-        measured: vec![measured],
-        runs: 1,
-        varied: Vec::new(),
-        disagreements: Vec::new(),
-    };
-    Column { rig: "emulator", evidence: Evidence::Emulator, results: vec![result] }
+    let mut result = CellResult::new(MatrixVendor::Intel, Mechanism::Hlt, Event::Nmi);
+    result.measured.push(measured);
+    let (evidence, results) = (Evidence::Emulator, vec![result]);
+    Column { rig: "emulator".to_owned(), evidence, version: None, machines: Vec::new(), results }
 }
 
 #[test]
@@ -136,6 +132,26 @@ fn what_others_wrote_confirms_or_contradicts() {
     assert_eq!(alone.count(Status::NotMeasured), alone.cells().count() - 1);
 }
 
+/// An emulator's verdict, once as a named deviation, once as if it were claimed.
+#[test]
+fn a_named_deviation_speaks_neither_for_nor_against_a_claim() {
+    let vendor = MatrixVendor::Intel;
+    let told = |agrees: bool, deviation: Option<&str>| {
+        let mut column = emulated("transparent");
+        column.results[0].measured[0].agrees = agrees;
+        column.results[0].measured[0].deviation = deviation.map(str::to_owned);
+        let document = document(&[vendor], &[simulated(vendor, vendor.claims()), column]);
+        let cell = document.vendors[0].cell("hlt", "nmi").expect("a cell").clone();
+        (cell.status, cell.disagreements, document.exit())
+    };
+    assert_eq!(told(false, Some("so")), (Status::Unconfirmed, vec![], Exit::AsAsked));
+    assert_eq!(told(false, None).0, Status::Contradicted);
+    // Nothing that others measure may be what the simulator can't show.
+    let (status, disagreements, exit) = told(true, None);
+    assert_eq!((status, exit), (Status::Contradicted, Exit::Unexpected));
+    assert!(disagreements[0].contains("for no value of its knobs"), "{disagreements:?}");
+}
+
 fn park(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_park")).args(arguments).output().expect("park runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -148,7 +164,7 @@ fn the_program_prints_it() {
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(text.contains("AMD and Hygon: clgi") && !text.contains("Intel: hlt"), "{text}");
     let last = text.lines().last().unwrap_or_default();
-    assert!(last.contains("others wrote: 0. Unconfirmed"), "{last}");
+    assert!(last.contains("or by a machine: 0. Unconfirmed"), "{last}");
     let (code, text, _) = park(&["matrix", "--json"]);
     let document: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
     assert_eq!((code, &document["schema"], &document["agrees"]), (Some(0), &"park.matrix/1".into(), &true.into()));

@@ -19,6 +19,12 @@ impl Line {
         serde_json::from_str(object.trim_end()).ok().filter(Value::is_object).map(Self)
     }
 
+    /// Whether a line of the serial log holds the beginning of a report, which may be cut off.
+    #[must_use]
+    pub fn is_begun(text: &str) -> bool {
+        text.contains(BEGINNING)
+    }
+
     /// What it reports.
     #[must_use]
     pub fn event(&self) -> &str {

@@ -57,10 +57,12 @@ impl MatrixVendor {
 pub enum Evidence {
     /// park's own simulator: made by those who made the claims, so that it confirms nothing.
     Simulator,
-    /// An emulator that others wrote.
+    /// An emulator that others wrote, or a hypervisor.
     Emulator,
     /// A kernel that others wrote.
     Kernel,
+    /// A machine.
+    Silicon,
 }
 
 impl Evidence {
@@ -77,6 +79,7 @@ impl Evidence {
             Self::Simulator => "simulator",
             Self::Emulator => "emulator",
             Self::Kernel => "kernel",
+            Self::Silicon => "silicon",
         }
     }
 }
@@ -85,7 +88,10 @@ impl Evidence {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Measured {
     /// The rig that measured it.
-    pub rig: &'static str,
+    pub rig: String,
+    /// On which of the rig's machines, where it has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<String>,
     /// On which CPUs: `ap` for an application processor, `bsp` for the bootstrap processor.
     pub processors: Vec<&'static str>,
     /// A response as claims name them, or `lost: ` and how.
@@ -97,9 +103,33 @@ pub struct Measured {
     pub runs: usize,
     /// Whether it is what is claimed.
     pub agrees: bool,
+    /// Why the rig does something else, where that is known: a named deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<String>,
     /// What one should know about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
+}
+
+impl Measured {
+    /// Whether it speaks against a claim.
+    #[must_use]
+    pub const fn contradicts(&self) -> bool {
+        !self.agrees && self.deviation.is_none()
+    }
+}
+
+/// A case that a rig can't show.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NotShown {
+    /// The rig.
+    pub rig: String,
+    /// On which of its machines.
+    pub machines: Vec<String>,
+    /// What kind of thing is missing, or `no-verdict`.
+    pub lack: String,
+    /// What is missing.
+    pub why: String,
 }
 
 /// What a rig found out about one cell.
@@ -113,6 +143,8 @@ pub struct CellResult {
     pub event: Event,
     /// The verdicts.
     pub measured: Vec<Measured>,
+    /// What the rig could not show.
+    pub not_shown: Vec<NotShown>,
     /// How many runs there were.
     pub runs: usize,
     /// The knobs of which every value was tried.
@@ -121,13 +153,45 @@ pub struct CellResult {
     pub disagreements: Vec<String>,
 }
 
+impl CellResult {
+    /// Of a cell of which nothing is known yet.
+    #[must_use]
+    pub const fn new(vendor: MatrixVendor, mechanism: Mechanism, event: Event) -> Self {
+        Self {
+            vendor,
+            mechanism,
+            event,
+            measured: Vec::new(),
+            not_shown: Vec::new(),
+            runs: 0,
+            varied: Vec::new(),
+            disagreements: Vec::new(),
+        }
+    }
+}
+
+/// A machine that a rig has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct MachineDocument {
+    /// Its name.
+    pub name: String,
+    /// Whose CPUs it has.
+    pub vendor: &'static str,
+    /// Their model, in the rig's words.
+    pub cpu_model: String,
+}
+
 /// A rig and all that it measured.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
     /// The rig's name.
-    pub rig: &'static str,
+    pub rig: String,
     /// What its measurements rest on.
     pub evidence: Evidence,
+    /// The version of an emulator, in its own words.
+    pub version: Option<String>,
+    /// Its machines, where it has several.
+    pub machines: Vec<MachineDocument>,
     /// What it found out, by cell; a cell that it can't show is missing.
     pub results: Vec<CellResult>,
 }

@@ -1,6 +1,6 @@
 //! The document of `park matrix`: claims and columns, cell by cell.
 
-use super::column::{Column, Evidence, MatrixVendor, Measured};
+use super::column::{CellResult, Column, Evidence, MachineDocument, MatrixVendor, Measured, NotShown};
 use crate::exit::Exit;
 use park_core::{Claim, Event, Mechanism};
 use serde::Serialize;
@@ -25,9 +25,13 @@ pub struct MatrixDocument {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RigDocument {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What its measurements rest on.
     pub evidence: Evidence,
+    /// The version of an emulator, in its own words.
+    pub version: Option<String>,
+    /// Its machines, where it has several.
+    pub machines: Vec<MachineDocument>,
 }
 
 /// One vendor's claims.
@@ -53,7 +57,7 @@ pub enum Status {
     NotMeasured,
     /// Only park's own simulator agrees.
     Unconfirmed,
-    /// An emulator or a kernel that others wrote agrees.
+    /// An emulator or a kernel that others wrote, or a machine, agrees.
     Confirmed,
 }
 
@@ -81,7 +85,9 @@ pub struct CellDocument {
     pub claims: Vec<ClaimDocument>,
     /// What was measured, by all rigs.
     pub measured: Vec<Measured>,
-    /// How many runs there were.
+    /// What rigs could not show.
+    pub not_shown: Vec<NotShown>,
+    /// How many runs there were, by all rigs.
     pub runs: usize,
     /// The knobs of which every value was tried.
     pub varied: Vec<&'static str>,
@@ -140,7 +146,13 @@ impl VendorDocument {
 pub fn document(vendors: &[MatrixVendor], columns: &[Column]) -> MatrixDocument {
     let vendors: Vec<VendorDocument> =
         vendors.iter().map(|vendor| vendor_document(*vendor, vendor.claims(), columns)).collect();
-    let rigs = columns.iter().map(|column| RigDocument { name: column.rig, evidence: column.evidence }).collect();
+    let rigs = columns.iter().map(|column| RigDocument {
+        name: column.rig.clone(),
+        evidence: column.evidence,
+        version: column.version.clone(),
+        machines: column.machines.clone(),
+    });
+    let rigs = rigs.collect();
     let contradicted = |cell: &CellDocument| cell.status == Status::Contradicted;
     let agrees = !vendors.iter().flat_map(|vendor| &vendor.cells).any(contradicted);
     MatrixDocument { schema: SCHEMA, rigs, agrees, vendors }
@@ -181,14 +193,17 @@ fn cell(
         .filter(|(_, result)| (result.vendor, result.mechanism, result.event) == (vendor, mechanism, event))
         .collect();
     let measured: Vec<Measured> = results.iter().flat_map(|(_, result)| result.measured.clone()).collect();
-    let disagreements: Vec<String> = results.iter().flat_map(|(_, result)| result.disagreements.clone()).collect();
+    let not_shown = results.iter().flat_map(|(_, result)| result.not_shown.clone()).collect();
+    let mut disagreements: Vec<String> = results.iter().flat_map(|(_, result)| result.disagreements.clone()).collect();
+    disagreements.extend(unsimulated(&results));
     let mut varied: Vec<&'static str> = results.iter().flat_map(|(_, result)| result.varied.clone()).collect();
     varied.sort_unstable();
     varied.dedup();
-    let strongest =
-        results.iter().filter(|(_, result)| !result.measured.is_empty()).map(|(evidence, _)| *evidence).max();
+    // What a named deviation is seen on says nothing for the claim.
+    let speaks_for_it = |result: &CellResult| result.measured.iter().any(|measured| measured.agrees);
+    let strongest = results.iter().filter(|(_, result)| speaks_for_it(result)).map(|(evidence, _)| *evidence).max();
     let status = match strongest {
-        _ if !disagreements.is_empty() || measured.iter().any(|measured| !measured.agrees) => Status::Contradicted,
+        _ if !disagreements.is_empty() || measured.iter().any(Measured::contradicts) => Status::Contradicted,
         None => Status::NotMeasured,
         Some(evidence) if evidence.confirms() => Status::Confirmed,
         Some(_) => Status::Unconfirmed,
@@ -198,9 +213,30 @@ fn cell(
         event: event.name(),
         claims: claims.collect(),
         measured,
+        not_shown,
         runs: results.iter().map(|(_, result)| result.runs).sum(),
         varied,
         status,
         disagreements,
     }
+}
+
+/// What others measured, and agrees with the claims, and the simulator shows for no value of the knobs: then the simulator is
+/// wrong, or has a knob too few. Nothing where the simulator has not measured the cell.
+fn unsimulated(results: &[(Evidence, &CellResult)]) -> Vec<String> {
+    let of = |wanted: fn(Evidence) -> bool| {
+        results.iter().filter(move |(evidence, _)| wanted(*evidence)).flat_map(|(_, result)| &result.measured)
+    };
+    let simulated: Vec<&Measured> = of(|evidence| evidence == Evidence::Simulator).collect();
+    if simulated.is_empty() {
+        return Vec::new();
+    }
+    let is_simulated = |one: &Measured| {
+        let on_such = |other: &&Measured| other.processors.iter().any(|processor| one.processors.contains(processor));
+        simulated.iter().copied().filter(on_such).any(|other| other.verdict == one.verdict)
+    };
+    let unknown = of(|evidence| evidence != Evidence::Simulator).filter(|one| one.agrees && !is_simulated(one));
+    unknown
+        .map(|one| format!("{} measured {}, which the simulator shows for no value of its knobs", one.rig, one.verdict))
+        .collect()
 }

@@ -1,11 +1,17 @@
 //! `park matrix`: each claim beside what was measured, for every mechanism and event.
 //!
+//! Columns beyond the simulator's come from files: a lab's document, or a machine's serial log.
+//!
 //! Claims come from the vendor crates, measurements from rigs that have never seen a claim; here alone they meet.
 
+pub mod against;
 pub mod args;
 pub mod column;
 pub mod document;
+pub mod heard;
 pub mod html;
+mod lab_file;
+pub mod log;
 pub mod simulator;
 pub mod text;
 pub mod told;
@@ -31,10 +37,18 @@ pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Fail
         None => MatrixVendor::ALL.to_vec(),
         Some(name) => vec![vendor(name)?],
     };
+    let mut heard = Vec::new();
+    for path in &arguments.log {
+        heard.extend(log::read(path)?);
+    }
     let document = deadline::within(DEADLINE_S, move || {
-        let column = simulator::measure(&vendors)?;
-        Ok(document::document(&vendors, &[column]))
+        let mut columns = vec![simulator::measure(&vendors)?];
+        columns.extend(heard::columns(&heard));
+        Ok(document::document(&vendors, &columns))
     })?;
+    if let Some(folder) = &arguments.against {
+        return against::print(&document, folder, out);
+    }
     if let Some(path) = &arguments.html {
         files::write_whole(path, html::page(&document).as_bytes())?;
     }

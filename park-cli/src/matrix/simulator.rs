@@ -2,15 +2,13 @@
 
 use super::column::{CellResult, Column, Evidence, MatrixVendor, Measured};
 use crate::exit::Failure;
-use crate::sim::orders::LATENCY_US;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use park_core::op::Processor;
 use park_core::{Claim, Event, Mechanism, Response};
+use park_lab::simulated::orders;
 use park_sim::compare::{Row, Table, Verdict, cases};
 use park_sim::machine::Vendor;
 use park_sim::world::WorldError;
-use park_x86::features::Features;
-use park_x86::orders::Orders;
 use std::thread;
 
 /// The rig's name.
@@ -21,7 +19,8 @@ const THREADS: usize = 2;
 const DISAGREEMENTS_MAX: usize = 3;
 
 /// The verdict of a run in which MWAIT does not hold the CPU.
-const LAPS_ANYWAY: &str = "MWAIT does not hold this CPU: it laps all the time, and no event can be seen to end a wait";
+pub(super) const LAPS_ANYWAY: &str =
+    "MWAIT does not hold this CPU: it laps all the time, and no event can be seen to end a wait";
 
 /// One piece of work: what is measured in one go.
 type Part = (MatrixVendor, Mechanism, Processor);
@@ -33,7 +32,13 @@ type Part = (MatrixVendor, Mechanism, Processor);
 pub fn measure(vendors: &[MatrixVendor]) -> Result<Column, Failure> {
     let tables = tables(vendors).map_err(|error| Failure::Run(format!("the simulator can't measure: {error}")))?;
     let results = tables.iter().flat_map(|(vendor, table)| results(*vendor, table, vendor.claims())).collect();
-    Ok(Column { rig: RIG, evidence: Evidence::Simulator, results })
+    Ok(column(results))
+}
+
+/// The simulator's column of these results.
+#[must_use]
+pub fn column(results: Vec<CellResult>) -> Column {
+    Column { rig: RIG.to_owned(), evidence: Evidence::Simulator, version: None, machines: Vec::new(), results }
 }
 
 /// A table for each vendor.
@@ -87,17 +92,6 @@ fn measure_part((vendor, mechanism, processor): Part) -> Result<Table, WorldErro
     Table::measure_part(vendor, mechanism, processor, &orders)
 }
 
-/// The vendor crates' orders for a mechanism on a simulated CPU.
-fn orders(mechanism: Mechanism, features: &Features) -> Option<Orders> {
-    let intel = cpu_park::intel::Capabilities::from_features(*features);
-    let amd = cpu_park::amd::Capabilities::from_features(*features);
-    match (intel, amd) {
-        (Some(intel), _) => intel.orders(mechanism, LATENCY_US).ok(),
-        (_, Some(amd)) => amd.orders(mechanism, LATENCY_US).ok(),
-        (None, None) => None,
-    }
-}
-
 /// What a table says about each cell, beside `claims`.
 #[must_use]
 pub fn results(vendor: MatrixVendor, table: &Table, claims: &[Claim]) -> Vec<CellResult> {
@@ -124,6 +118,7 @@ pub fn results(vendor: MatrixVendor, table: &Table, claims: &[Claim]) -> Vec<Cel
                 mechanism,
                 event,
                 measured,
+                not_shown: Vec::new(),
                 runs: rows.len(),
                 varied: varied(&rows),
                 disagreements: shortened(wrong),
@@ -161,12 +156,14 @@ fn groups(rows: &[&Row], processor: Processor, claims: &[Claim]) -> Vec<Measured
     let told = cases(rows).into_iter().filter_map(|case| {
         let verdict = case.rows.first()?.verdict().to_string();
         Some(Measured {
-            rig: RIG,
+            rig: RIG.to_owned(),
+            machines: Vec::new(),
             processors: vec![processor],
             verdict,
             knobs: case.knobs.iter().map(|(knob, value)| (knob.name(), *value)).collect(),
             runs: case.rows.len(),
             agrees: case.rows.iter().all(|row| row.disagreement(claims).is_none()),
+            deviation: None,
             note: case.rows.iter().all(|row| laps_in_vain(row)).then_some(LAPS_ANYWAY),
         })
     });

@@ -1,9 +1,9 @@
 //! The matrix on a terminal.
 
-use super::column::{MatrixVendor, Measured};
-use super::document::{CellDocument, MatrixDocument, Status, VendorDocument};
+use super::column::{Evidence, MatrixVendor, Measured};
+use super::document::{CellDocument, MatrixDocument, RigDocument, Status, VendorDocument};
 use super::told::told;
-use super::words::{Gravity, claimed_in_short, conclusion, condition_text, told_line};
+use super::words::{DEVIATES, Gravity, claimed_in_short, conclusion, condition_text, told_line};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::{Cell, Tone};
@@ -15,6 +15,8 @@ const OVERVIEW_WIDTHS: [usize; 5] = [16, 18, 18, 18, 18];
 const EVENT_WIDTH: usize = 15;
 const CLAIM_WIDTH: usize = 20;
 const RIG_WIDTH: usize = 30;
+/// Where there are several rigs.
+const NARROW_RIG_WIDTH: usize = 21;
 const STATUS_WIDTH: usize = 12;
 const SOURCE_WIDTH: usize = 50;
 
@@ -36,10 +38,14 @@ pub fn print(document: &MatrixDocument, out: &mut Output<'_>) -> Result<(), Fail
     for line in LEGEND {
         out.line(line)?;
     }
-    let rigs: Vec<&str> = document.rigs.iter().map(|rig| rig.name).collect();
+    for rig in document.rigs.iter().filter(|rig| rig.evidence != Evidence::Simulator) {
+        out.line(&rig_line(rig))?;
+    }
+    let rigs: Vec<&str> = document.rigs.iter().map(|rig| rig.name.as_str()).collect();
     let head: Vec<&str> = ["event", "claimed"].into_iter().chain(rigs.clone()).chain(["status", "source"]).collect();
     let mut widths = vec![EVENT_WIDTH, CLAIM_WIDTH];
-    widths.extend(rigs.iter().map(|_| RIG_WIDTH));
+    let rig_width = if rigs.len() > 1 { NARROW_RIG_WIDTH } else { RIG_WIDTH };
+    widths.extend(rigs.iter().map(|_| rig_width));
     widths.extend([STATUS_WIDTH, SOURCE_WIDTH]);
     for vendor in &document.vendors {
         for mechanism in &vendor.mechanisms {
@@ -64,6 +70,19 @@ pub fn print(document: &MatrixDocument, out: &mut Output<'_>) -> Result<(), Fail
 pub fn print_summary(document: &MatrixDocument, page: &Path, out: &mut Output<'_>) -> Result<(), Failure> {
     out.line(&format!("{} is written.", page.display()))?;
     print_conclusion(document, out)
+}
+
+/// A rig with its version and machines.
+fn rig_line(rig: &RigDocument) -> String {
+    let version = rig.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let machines: Vec<&str> = rig.machines.iter().map(|machine| machine.name.as_str()).collect();
+    let machines = if machines.is_empty() { String::new() } else { format!(": {}", machines.join(", ")) };
+    let deviates = if rig.evidence == Evidence::Emulator {
+        format!(" ({DEVIATES}: docs/deviations.md says why)")
+    } else {
+        String::new()
+    };
+    format!("{}{version}{machines}{deviates}", rig.name)
 }
 
 /// Every note, once.

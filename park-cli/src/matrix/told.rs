@@ -10,8 +10,10 @@ pub struct Told {
     pub verdict: String,
     /// When it holds: values of knobs, or a kind of CPU; `else` for the usual one if that takes many words; empty if always.
     pub when: String,
-    /// Whether all of it is as claimed.
+    /// Whether all of it is as claimed, or a named deviation.
     pub agrees: bool,
+    /// Why it deviates, where that has a name.
+    pub deviation: Option<String>,
     /// What one should know about it.
     pub note: Option<&'static str>,
 }
@@ -45,7 +47,8 @@ pub fn told(measured: &[&Measured]) -> Vec<Told> {
         Told {
             verdict: verdict.to_owned(),
             when,
-            agrees: of_verdict.iter().all(|one| one.agrees),
+            agrees: !of_verdict.iter().any(|one| one.contradicts()),
+            deviation: of_verdict.iter().find_map(|one| one.deviation.clone()),
             note: of_verdict.iter().find_map(|one| one.note),
         }
     };
@@ -61,8 +64,12 @@ fn alternatives(measured: &[&Measured], processors: usize) -> Vec<String> {
         let values = alternative.iter().map(|(knob, values)| format!("{knob}={}", values.join("|")));
         told.push(values.collect::<Vec<_>>().join(", "));
     }
-    for one in measured.iter().filter(|one| one.knobs.is_empty() && one.processors.len() < processors) {
-        told.push(one.processors.join(", "));
+    for one in measured.iter().filter(|one| one.knobs.is_empty()) {
+        if !one.machines.is_empty() {
+            told.push(one.machines.join(", "));
+        } else if one.processors.len() < processors {
+            told.push(one.processors.join(", "));
+        }
     }
     told
 }
@@ -101,12 +108,14 @@ mod tests {
 
     fn measured(verdict: &str, processors: &[&'static str], knobs: &[(&'static str, &'static str)]) -> Measured {
         Measured {
-            rig: "simulator",
+            rig: "simulator".to_owned(),
+            machines: Vec::new(),
             processors: processors.to_vec(),
             verdict: verdict.to_owned(),
             knobs: knobs.iter().copied().collect(),
             runs: 1,
             agrees: true,
+            deviation: None,
             note: None,
         }
     }
@@ -129,6 +138,17 @@ mod tests {
     fn kinds_of_cpus_are_named() {
         let all = [measured("taken", &["ap"], &[]), measured("reset", &["bsp"], &[])];
         assert_eq!(lines(&all), [pair("taken", "ap"), pair("reset", "bsp")]);
+    }
+
+    #[test]
+    fn machines_of_a_rig_are_named_where_they_differ() {
+        let on = |verdict: &str, machine: &str| Measured {
+            machines: vec![machine.to_owned()],
+            ..measured(verdict, &["ap"], &[])
+        };
+        assert_eq!(lines(&[on("laps", "one")]), [pair("laps", "")]);
+        let all = [on("laps", "one"), on("held", "another")];
+        assert_eq!(lines(&all), [pair("laps", "one"), pair("held", "another")]);
     }
 
     #[test]

@@ -110,10 +110,14 @@ pub fn claimed_in_short(cell: &CellDocument) -> String {
     if responses.is_empty() { "-".to_owned() } else { responses.join(" or ") }
 }
 
-/// A verdict in a line, with when it holds; `*` marks one with a note.
+/// Marks a named deviation.
+pub const DEVIATES: &str = "≠";
+
+/// A verdict in a line, with when it holds; `*` marks one with a note, [`DEVIATES`] a named deviation.
 #[must_use]
 pub fn told_line(told: &Told) -> String {
-    let mark = if told.note.is_some() { "*" } else { "" };
+    let note = if told.note.is_some() { "*" } else { "" };
+    let mark = if told.deviation.is_some() { format!("{note} {DEVIATES}") } else { note.to_owned() };
     let when = match told.when.as_str() {
         "" => String::new(),
         "else" => ", else".to_owned(),
@@ -128,7 +132,7 @@ pub fn told_line(told: &Told) -> String {
 pub fn conclusion(document: &MatrixDocument) -> Vec<String> {
     let (cells, runs) = (document.cells().count(), document.runs());
     let (wrong, unmeasured) = (document.count(Status::Contradicted), document.count(Status::NotMeasured));
-    let rigs: Vec<&str> = document.rigs.iter().map(|rig| rig.name).collect();
+    let rigs: Vec<&str> = document.rigs.iter().map(|rig| rig.name.as_str()).collect();
     let agreement = match wrong {
         0 => "no measurement contradicts a claim".to_owned(),
         1 => "1 cell contradicts its claims".to_owned(),
@@ -139,9 +143,15 @@ pub fn conclusion(document: &MatrixDocument) -> Vec<String> {
     let mut sentences = vec![
         format!("{cells} cells, {runs} runs (rigs: {}): {agreement}.", rigs.join(", ")),
         format!(
-            "Confirmed by an emulator or a kernel that others wrote: {confirmed}. Unconfirmed, as only park's own simulator agrees: {unconfirmed}."
+            "Confirmed by what others wrote, or by a machine: {confirmed}. Unconfirmed, as only park's own simulator agrees: {unconfirmed}."
         ),
     ];
+    let deviates = |cell: &&CellDocument| cell.measured.iter().any(|measured| measured.deviation.is_some());
+    match document.cells().filter(deviates).count() {
+        0 => {}
+        1 => sentences.push("In 1 cell an emulator deviates from the manuals, as its list says.".to_owned()),
+        many => sentences.push(format!("In {many} cells an emulator deviates from the manuals, as its list says.")),
+    }
     if unmeasured != 0 {
         sentences.push(format!("Not measured: {unmeasured}."));
     }

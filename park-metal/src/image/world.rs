@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use park_core::acpi::{AcpiError, Signature, madt, root};
 use park_core::lot::ApicMode;
 use park_core::{ApicId, Clock, IpiSender, PhysAddr, Ticks};
+use park_x86::features::{FeatureSet, Features};
 
 use crate::choices::Test;
 use crate::cmdline::Options;
@@ -13,6 +14,7 @@ use crate::image::area::{self, Area};
 use crate::image::exit::{self, Verdict};
 use crate::image::failure::Failure;
 use crate::image::loader::{self, Loaded, identity_bytes};
+use crate::image::parking::detect_here;
 use crate::image::percpu::{self, PerCpu};
 use crate::image::serial;
 use crate::image::trouble;
@@ -68,6 +70,7 @@ impl World {
         let clock = pit::calibrate()?;
         let mut world = Self { options, append, rsdp, clock, map, plan };
         world.start_boot_cpu()?;
+        let &Features { vendor, signature, set, monitor, .. } = detect_here().features();
         serial::emit(
             "boot",
             &[
@@ -75,6 +78,14 @@ impl World {
                 ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
                 ("ram_bytes", Value::Number(world.map.ram_bytes())),
                 ("tsc_hz", Value::Number(clock.ticks_per_second())),
+                ("vendor", Value::Text(vendor.name())),
+                ("family", Value::Hex(signature.family.into())),
+                ("model", Value::Hex(signature.model.into())),
+                ("stepping", Value::Hex(signature.stepping.into())),
+                ("hypervisor", Value::Truth(set.contains(FeatureSet::HYPERVISOR))),
+                // CPUID leaf 5; 0 without MONITOR, and under TCG with it.
+                ("smallest_monitor_line_bytes", Value::Number(monitor.smallest_line.into())),
+                ("largest_monitor_line_bytes", Value::Number(monitor.largest_line.into())),
             ],
         );
         if world.options.test == Test::Adopt {
