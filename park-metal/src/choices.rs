@@ -29,13 +29,15 @@ pub enum Test {
     Linux,
     /// Finds a lot that another kernel has left, takes it over, and wakes every CPU in it.
     Adopt,
+    /// Hands CPUs to itself through the ACPI mailbox, on both of its sides.
+    Mailbox,
     /// Executes UD2: shows that an image that breaks is reported as broken. Never passes.
     Fault,
 }
 
 impl Test {
     /// All tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Smp,
         Self::Skeleton,
         Self::Torture,
@@ -48,6 +50,7 @@ impl Test {
         Self::Bench,
         Self::Linux,
         Self::Adopt,
+        Self::Mailbox,
         Self::Fault,
     ];
 
@@ -67,6 +70,7 @@ impl Test {
             Self::Bench => "bench",
             Self::Linux => "linux",
             Self::Adopt => "adopt",
+            Self::Mailbox => "mailbox",
             Self::Fault => "fault",
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers`, `bench`, `linux`, `adopt` | `smp` |
+//! | `t` | the test: `smp`, `skeleton`, `fault`, `torture`, `trouble`, `conformance`, `sweep`, `silicon`, `soak`, `strangers`, `bench`, `linux`, `adopt`, `mailbox` | `smp` |
 //! | `cpus` | CPUs that must come online; 0 = take what there is | 0 |
 //! | `timeout_ms` | the longest wait for another CPU, in milliseconds | 10000 |
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |

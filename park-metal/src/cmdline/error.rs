@@ -106,7 +106,7 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownTest { name } => {
                 write!(
                     f,
-                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, sweep, silicon, soak, strangers, bench, linux, adopt and fault"
+                    "unknown test `{name}`; there are smp, skeleton, torture, trouble, conformance, sweep, silicon, soak, strangers, bench, linux, adopt, mailbox and fault"
                 )
             }
             Self::UnknownEnding { name } => write!(f, "unknown ending `{name}`; there are qemu, bochs and halt"),

@@ -17,6 +17,7 @@ mod keep;
 mod linux;
 mod loader;
 mod lot;
+mod mailbox;
 pub(crate) mod parking;
 pub(crate) mod percpu;
 mod pit;
@@ -75,6 +76,7 @@ fn run(world: &World) -> Verdict {
         Test::Strangers => strangers::run,
         Test::Linux => linux::run,
         Test::Adopt => adopt::run,
+        Test::Mailbox => mailbox::run,
         Test::Sweep => sweep::run,
         Test::Bench => bench::run,
         Test::Fault => |_| insn::undefined(),

@@ -24,7 +24,7 @@ struct TableRegister {
 ///
 /// # Safety
 /// The region is usable memory at identity in which nothing lies that anybody needs, nor any reference points to.
-pub(super) unsafe fn write(region: Region, offset: usize, bytes: &[u8]) {
+pub(crate) unsafe fn write(region: Region, offset: usize, bytes: &[u8]) {
     let room = usize::try_from(region.len_bytes).unwrap_or(0).saturating_sub(offset);
     let target: *mut u8 = core::ptr::with_exposed_provenance_mut(region.start.0 as usize + offset);
     let len = bytes.len().min(room);

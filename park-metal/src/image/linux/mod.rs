@@ -7,6 +7,8 @@ mod enter;
 mod handing;
 mod tables;
 
+pub(crate) use self::enter::write as write_region;
+
 use park_core::PhysAddr;
 use park_core::op::HandOver;
 
