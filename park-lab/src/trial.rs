@@ -169,6 +169,22 @@ const WITH_HOST: &str = "t=conformance host=yes";
 /// Where no host can raise machine checks.
 const WITHOUT_HOST: &str = "t=conformance";
 
+/// The image on both sides of the ACPI mailbox.
+const fn mailbox(configuration: &'static Configuration) -> Trial {
+    short(configuration, "mailbox", "t=mailbox", End::Completes { test: "mailbox" })
+}
+
+/// A bootloader without a kernel, and a next kernel without a lot.
+fn without(configuration: &'static Configuration) -> [Trial; 4] {
+    [
+        ("linux-no-kernel", "t=linux", "needs kernel=ADDRESS:BYTES"),
+        ("linux-no-bzimage", "t=linux kernel=0x3000000:65536", "is no bzImage"),
+        ("adopt-no-table", "t=adopt", "ACPI has no PARK table"),
+        ("adopt-no-lot", "t=adopt park=0x3000000", "no lot begins"),
+    ]
+    .map(|(test, words, naming)| short(configuration, test, words, End::Refuses { naming }))
+}
+
 /// Few samples: what they are is judged elsewhere.
 const BENCH: &str = "t=bench samples=3 idle_us=10";
 
@@ -190,6 +206,7 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
                 ..torture(configuration, FEW_GENERATIONS)
             },
             trouble(configuration),
+            mailbox(configuration),
             // Tests of the tests: what is wrong is named.
             short(configuration, "ud2", "t=fault", End::Faults { vector: INVALID_OPCODE }),
             short(configuration, "no-such-test", "t=nothing", End::Refuses { naming: "unknown test `nothing`" }),
@@ -203,6 +220,7 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         ]
         .into_iter()
         .chain(broken(configuration))
+        .chain(without(configuration))
         .collect(),
         "qemu-epyc-8" => vec![smp(configuration), torture(configuration, FEW_GENERATIONS)],
         "qemu-epyc-16" => {
@@ -227,9 +245,12 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         // The skeleton needs three CPUs, and one with CLGI.
         "bochs-ryzen-2" | "bochs-haswell-2" | "bochs-tigerlake-2" => {
             let conformance = conformance(configuration, WITHOUT_HOST);
-            vec![smp(configuration), torture(configuration, FEW_GENERATIONS), conformance]
+            vec![smp(configuration), torture(configuration, FEW_GENERATIONS), conformance, mailbox(configuration)]
         }
-        "qemu-intel" => vec![torture(configuration, FEW_GENERATIONS), conformance(configuration, WITH_HOST)],
+        "qemu-intel" => {
+            let conformance = conformance(configuration, WITH_HOST);
+            vec![torture(configuration, FEW_GENERATIONS), conformance, mailbox(configuration)]
+        }
         _ => vec![torture(configuration, FEW_GENERATIONS)],
     }
 }
@@ -277,7 +298,7 @@ mod tests {
         let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
         assert_eq!(names("*"), all().len());
         assert_eq!(names("qemu-epyc/torture"), 1);
-        assert_eq!(names("qemu-epyc/*"), 17);
+        assert_eq!(names("qemu-epyc/*"), 22);
         assert_eq!(names("torture"), names("*/torture"));
         assert_eq!(names("qemu-epyc"), 0);
         assert_eq!(names("?mp"), names("smp"));

@@ -153,6 +153,8 @@ fn post(
 ) -> Result<(), Failure> {
     mailbox.set_vector(vector);
     if parked.mechanism == Mechanism::Mwait {
+        // An NMI of a ring may still be on its way.
+        world.clock.pass_us(ASLEEP_US);
         insn::monitor(mailbox.address());
         disturb(world, owner, parked)?;
         world.clock.pass_us(ASLEEP_US);
@@ -187,9 +189,9 @@ fn refuses(world: &World, owner: &Owner, mailbox: Mailbox, parked: &Parked) -> R
         world.clock.pass_us(QUIET_US);
         expect(parked.cpu, what, mailbox.command().into(), command.into())?;
         expect(parked.cpu, "the stage of a CPU that was not asked", stage(owner, parked)?, Stage::Waiting as u64)?;
-        // The vector stays until a CPU that has seen the command, and none of this, has read it.
+        // The vector stays until a CPU that has seen the command, and nothing of this, has read it: it answers afterwards.
         mailbox.withdraw();
-        world.clock.pass_us(ASLEEP_US);
+        owner.platform.drive(Confirm::new(parked.bay, timing(world)))?;
     }
     Ok(())
 }
