@@ -1,6 +1,6 @@
 //! Where a lab leaves what it saw: `target/lab/RUN/TRIAL/`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,16 +22,21 @@ pub mod name {
     pub const COMPLAINTS: &str = "emulator.log";
 }
 
+/// Runs whose folders stay: the newest ones. Memory and logs of a failed trial take up to 100 MB.
+const RUNS_KEPT: usize = 10;
+
 /// The folder of one run of the lab: no other run has the same.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Run {
     /// Its name.
     pub name: String,
     folder: PathBuf,
+    /// The folder itself, locked for as long as this run goes on, so that no other run removes it.
+    _in_use: File,
 }
 
 impl Run {
-    /// Makes the folder of a new run below `base`.
+    /// Makes the folder of a new run below `base`, and removes those of old ones that have ended.
     ///
     /// # Errors
     /// [`LabError::File`].
@@ -46,7 +51,10 @@ impl Run {
             match fs::create_dir(&folder) {
                 Ok(()) => {
                     let folder = folder.canonicalize().map_err(LabError::file(&folder))?;
-                    return Ok(Self { name, folder });
+                    let in_use = File::open(&folder).map_err(LabError::file(&folder))?;
+                    in_use.lock_shared().map_err(LabError::file(&folder))?;
+                    prune(base);
+                    return Ok(Self { name, folder, _in_use: in_use });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(LabError::File { path: folder, error }),
@@ -75,6 +83,28 @@ impl Run {
     }
 }
 
+/// Removes the folders of runs below `base` but for the newest ones and those that go on. What can't be removed now may be
+/// the next time.
+fn prune(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    let mut runs: Vec<(Vec<u64>, PathBuf)> =
+        entries.flatten().filter_map(|entry| Some((order(entry.file_name().to_str()?)?, entry.path()))).collect();
+    runs.sort();
+    let old = runs.len().saturating_sub(RUNS_KEPT);
+    for (_, folder) in runs.into_iter().take(old) {
+        // Whoever uses it has it locked, and the lock ends with the process.
+        if File::open(&folder).is_ok_and(|run| run.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+/// The numbers in the name of a run, the moment of its beginning first; `None`: no run is called so.
+fn order(name: &str) -> Option<Vec<u64>> {
+    let numbers = name.split('-').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
+    (numbers.len() == 3).then_some(numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +121,38 @@ mod tests {
         first.remove_if_empty();
         assert!(folder.exists());
         assert!(!first.folder("qemu-epyc/smp").unwrap().join("x").exists());
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn old_runs_go_unless_they_are_in_use_and_nothing_else_does() {
+        let base = std::env::temp_dir().join(format!("park-lab-old-runs-{}", std::process::id()));
+        let old = |number: usize| base.join(format!("{}-7-0", 1_000 + number));
+        for number in 0..RUNS_KEPT + 3 {
+            fs::create_dir_all(old(number).join("trial")).unwrap();
+        }
+        fs::create_dir(base.join("kept")).unwrap();
+        fs::create_dir(base.join("1-2-3-4")).unwrap();
+        let in_use = File::open(old(1)).unwrap();
+        in_use.lock_shared().unwrap();
+        let run = Run::new(&base).unwrap();
+        // With the new one there are 14, and 10 stay; but one of the 4 oldest is in use.
+        let there: Vec<usize> = (0..RUNS_KEPT + 3).filter(|&number| old(number).exists()).collect();
+        assert_eq!(there, [&[1][..], &(4..RUNS_KEPT + 3).collect::<Vec<usize>>()].concat());
+        assert!(base.join("kept").exists() && base.join("1-2-3-4").exists() && base.join(&run.name).exists());
+        // Its own process ends, and it is the oldest.
+        drop(in_use);
+        let second = Run::new(&base).unwrap();
+        assert!(!old(1).exists() && base.join(&run.name).exists() && base.join(&second.name).exists());
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_never_removed() {
+        let base = std::env::temp_dir().join(format!("park-lab-many-runs-{}", std::process::id()));
+        let runs: Vec<Run> = (0..2 * RUNS_KEPT).map(|_| Run::new(&base).unwrap()).collect();
+        assert!(runs.iter().all(|run| base.join(&run.name).exists()));
+        drop(runs);
         fs::remove_dir_all(base).unwrap();
     }
 }

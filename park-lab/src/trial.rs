@@ -128,19 +128,24 @@ const fn torture(configuration: &'static Configuration, generations: u32) -> Tri
     Trial { generations, limit: LONG_LIMIT, ..trial }
 }
 
-/// Lots that are broken on purpose lose CPUs, and their controls, which are as slow, lose none.
+/// Lots that are broken on purpose lose CPUs, and their controls, which are as slow and as much disturbed, lose none.
 fn broken(configuration: &'static Configuration) -> Vec<Trial> {
     let holds = End::Completes { test: "torture" };
-    [
+    let by_cpus = [
         ("wide-window", "t=torture break=wide-window", holds),
         ("no-window", "t=torture break=no-window", End::Loses { test: "torture" }),
         ("slow-arrival", "t=torture break=slow-arrival", holds),
         ("early-ack", "t=torture break=early-ack", End::GoesDown { after: "overwriting" }),
         ("no-idt", "t=torture break=no-idt", End::GoesDown { after: "fire" }),
-    ]
-    .into_iter()
-    .map(|(test, words, end)| short(configuration, test, words, end))
-    .collect()
+    ];
+    // Bochs has no machine checks; and QEMU holds them while GIF = 0.
+    let by_host = [
+        ("with-mce", "t=torture break=with-mce mechanism=hlt host=yes", holds),
+        ("no-mce", "t=torture break=no-mce mechanism=hlt host=yes", End::GoesDown { after: "sync" }),
+    ];
+    let by_host = by_host.into_iter().filter(|_| configuration.emulator == Emulator::Qemu);
+    let trials = by_cpus.into_iter().chain(by_host);
+    trials.map(|(test, words, end)| short(configuration, test, words, end)).collect()
 }
 
 /// CPUs that do not come, or come late; more of them than bays; lots where none can be.
@@ -298,7 +303,7 @@ mod tests {
         let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
         assert_eq!(names("*"), all().len());
         assert_eq!(names("qemu-epyc/torture"), 1);
-        assert_eq!(names("qemu-epyc/*"), 22);
+        assert_eq!(names("qemu-epyc/*"), 24);
         assert_eq!(names("torture"), names("*/torture"));
         assert_eq!(names("qemu-epyc"), 0);
         assert_eq!(names("?mp"), names("smp"));

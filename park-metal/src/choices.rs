@@ -214,7 +214,9 @@ pub enum Breakage {
     NoIdt,
     /// CPUs wait with CR4.MCE = 0: a machine check is a shutdown.
     NoMce,
-    /// CPUs acknowledge some tens of ms before they have left their owner's memory.
+    /// Nothing, but they are sent machine checks as with [`NoMce`](Self::NoMce): the control, which loses nobody.
+    WithMce,
+    /// CPUs acknowledge 10 ms before they have left their owner's memory.
     EarlyAck,
     /// Nothing, but they are as slow as with [`EarlyAck`](Self::EarlyAck): the control, which loses nobody.
     SlowArrival,
@@ -227,8 +229,8 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::NoIdt, Self::NoMce, Self::EarlyAck, Self::SlowArrival, Self::NoWindow, Self::WideWindow];
+    pub const ALL: [Self; 7] =
+        [Self::NoIdt, Self::NoMce, Self::WithMce, Self::EarlyAck, Self::SlowArrival, Self::NoWindow, Self::WideWindow];
 
     /// The name on the command line and in the report.
     #[must_use]
@@ -236,6 +238,7 @@ impl Breakage {
         match self {
             Self::NoIdt => "no-idt",
             Self::NoMce => "no-mce",
+            Self::WithMce => "with-mce",
             Self::EarlyAck => "early-ack",
             Self::SlowArrival => "slow-arrival",
             Self::NoWindow => "no-window",

@@ -120,7 +120,7 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownBreakage { name } => {
                 write!(
                     f,
-                    "unknown breakage `{name}`; there are no-idt, no-mce, early-ack, slow-arrival, no-window and wide-window"
+                    "unknown breakage `{name}`; there are no-idt, no-mce, with-mce, early-ack, slow-arrival, no-window and wide-window"
                 )
             }
             Self::LongGlob { glob } => write!(f, "no case has a name as long as `{glob}`"),
