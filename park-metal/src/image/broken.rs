@@ -251,6 +251,8 @@ fn check_machine(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tall
 /// Sends one NMI, and waits for what a good lot does about it.
 fn fire(world: &World, owner: &Owner, parked: &Parked, tally: &mut Tally) -> Result<(), Failure> {
     serial::emit("fire", &[cpu_field(parked), mechanism_field(parked), ("what", Value::Text("nmi"))]);
+    // It may be the last line of this machine.
+    serial::flush();
     let before = nmis(owner, parked)?;
     local_apic()?.send_nmi(parked.cpu.apic_id)?;
     tally.fired += 1;
