@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::LabError;
 use crate::deadline::Deadline;
@@ -61,9 +61,8 @@ impl Observer {
     pub fn registers(&self, tag: &str, qmp: &mut Qmp, deadline: Deadline) -> Result<Vec<String>, LabError> {
         let line = |CpuState { cpu, rip, cr3, cr4, halted }| {
             let (rip, cr3, cr4) = (format!("{rip:#x}"), format!("{cr3:#x}"), format!("{cr4:#x}"));
-            let event = event::REGISTERS;
-            json!({ "event": event, "tag": tag, "cpu": cpu, "rip": rip, "cr3": cr3, "cr4": cr4, "halted": halted })
-                .to_string()
+            let fields = json!({ "tag": tag, "cpu": cpu, "rip": rip, "cr3": cr3, "cr4": cr4, "halted": halted });
+            report(event::REGISTERS, &fields)
         };
         Ok(registers::parse(&qmp.registers(deadline)?).into_iter().map(line).collect())
     }
@@ -77,21 +76,35 @@ impl Observer {
         let log = self.folder.join(LOG);
         if let Ok(text) = fs::read(&log) {
             let of_others = Resets::parse(&String::from_utf8_lossy(&text)).of_others();
-            lines.push(json!({ "event": event::RESETS, "tag": tag, "of_others": of_others }).to_string());
+            lines.push(report(event::RESETS, &json!({ "tag": tag, "of_others": of_others })));
         }
         if let Some((at, bytes)) = self.lot {
             self.files += 1;
             let file = self.folder.join(format!("lot-{}.bin", self.files));
             qmp.save_memory(at, bytes, &file, deadline)?;
-            lines.push(json!({ "event": event::MEMORY, "tag": tag, "file": file }).to_string());
+            lines.push(report(event::MEMORY, &json!({ "tag": tag, "file": file })));
         }
         Ok(lines)
     }
 }
 
+/// A line as the image writes them: the event comes first.
+fn report(event: &str, fields: &Value) -> String {
+    let fields = fields.to_string();
+    format!("{{\"event\":\"{event}\",{}", fields.strip_prefix('{').unwrap_or(&fields))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_noted_is_read_as_what_the_image_says() {
+        let line = report(event::REGISTERS, &json!({ "tag": "before", "cpu": 1, "halted": true, "a": 1 }));
+        let line = Line::parse(&line).unwrap();
+        assert_eq!((line.event(), line.text("tag"), line.number("cpu")), ("registers", Some("before"), Some(1)));
+        assert_eq!(line.truth("halted"), Some(true));
+    }
 
     #[test]
     fn moments_are_where_kernels_change() {

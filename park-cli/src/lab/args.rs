@@ -1,21 +1,29 @@
 //! Arguments of `park lab`.
 
+use super::linux::Command;
 use crate::args::number;
 use std::path::PathBuf;
 
 /// Arguments of `park lab`.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug, Default)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   park lab                                     everything, on the simulator and both emulators
   park lab --list                              what that is
   park lab --rig sim                           the conformance cases on the simulator, in a second
   park lab --rig qemu --case torture           parked CPUs under QEMU while all memory is overwritten
   park lab --case bochs-ryzen-4/torture        one trial
   park lab --cpu tigerlake --json
+  park lab linux-torture                       parked CPUs of stock Linux and of park in the same kexec
 
 A trial is one test of the image on one machine of an emulator, and named `MACHINE/TEST`. What a trial that failed saw is left
-below target/lab. Exit code 1 if one failed, 3 if an emulator or a ROM is missing, 4 if the deadline passed.")]
+below target/lab. Exit code 1 if one failed, 3 if an emulator or a ROM is missing, 4 if the deadline passed."
+)]
 pub struct Arguments {
+    /// Stock Linux instead of trials.
+    #[command(subcommand)]
+    pub linux: Option<Command>,
     /// Only this rig: sim, qemu, bochs, or all [default: all]
     #[arg(long, value_name = "RIG")]
     pub rig: Option<String>,

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod choice;
 pub mod document;
+pub mod linux;
 pub mod text;
 
 pub use args::Arguments;
@@ -28,6 +29,9 @@ const ARTIFACTS: &str = "target/lab";
 /// # Errors
 /// [`Failure`]; a trial that fails is none.
 pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    if let Some(command) = &arguments.linux {
+        return linux::execute(command, out);
+    }
     let trials = choice::trials(arguments)?;
     if arguments.list {
         text::list(&trials, out)?;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::LabError;
 use crate::linux::debian::Package;
 
-/// Where fetched things lie, below the workspace or the folder where park is called.
-pub const FOLDER: &str = "target/linux";
+/// The folder where fetched things lie, beside that of artifacts.
+pub const NAME: &str = "linux";
 /// The file that says where the rest is from; a folder without it was not finished.
 const ORIGIN: &str = "origin.json";
 

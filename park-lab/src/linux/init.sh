@@ -11,7 +11,7 @@
 #   lab.image    the image's command line; @rsdp in it becomes rsdp=ADDRESS, where this kernel found firmware's tables
 
 busybox=/bin/busybox
-for applet in cat cpio cut find grep mkdir mount od poweroff sed sleep taskset tr uname; do
+for applet in cat cpio cut dmesg find grep mkdir mount od poweroff sed sleep taskset tr uname; do
     alias $applet="$busybox $applet"
 done
 export LD_LIBRARY_PATH=/lib
@@ -70,7 +70,8 @@ go() { echo "$2" >$cpus/cpu"$1"/online 2>/dev/null || fail "CPU $1 does not go t
 rsdp=0x$(od -An -tx8 -j112 -N8 /sys/kernel/boot_params/data | tr -d ' ')
 told=$(sed -n 's/.*acpi_rsdp=\(0x[0-9a-f]*\).*/\1/p' /proc/cmdline)
 [ $((rsdp)) = 0 ] && rsdp=${told:-0x0}
-say "\"step\":\"up\",\"release\":\"$(uname -r)\",\"online\":\"$(cat $cpus/online)\",\"present\":\"$(cat $cpus/present)\",\"uptime_s\":$(uptime_s),\"rsdp\":\"$rsdp\",\"hops\":$lab_hops"
+brought_up=$(dmesg | sed -n 's/.*smp: Brought up \(.*\)/\1/p')
+say "\"step\":\"up\",\"release\":\"$(uname -r)\",\"online\":\"$(cat $cpus/online)\",\"present\":\"$(cat $cpus/present)\",\"uptime_s\":$(uptime_s),\"rsdp\":\"$rsdp\",\"hops\":$lab_hops,\"brought_up\":\"$brought_up\""
 # What the kernel keeps away from.
 grep -iE '^[0-9a-f]+-[0-9a-f]+ : (reserved|acpi)' /proc/iomem | while read -r range colon kind; do
     say "\"step\":\"kept\",\"range\":\"$range\",\"kind\":\"$kind\""
@@ -95,8 +96,8 @@ fi
 say "\"step\":\"parked\",\"park\":\"$lab_park\",\"online\":\"$(cat $cpus/online)\",\"smt\":\"$(cat $cpus/smt/control)\""
 
 if [ "$lab_hops" != 0 ]; then
-    (cd / && find init bin sbin lib lib64 boot | cpio -o -H newc >/tmp/initrd 2>/dev/null) || fail "no room for the next root"
-    line="console=ttyS0 quiet $lab_append"
+    (cd / && find init bin dev/console lib lib64 boot | cpio -o -H newc >/tmp/initrd 2>/dev/null) || fail "no room for the next root"
+    line="console=ttyS0 quiet no_timer_check $lab_append"
     [ $((rsdp)) = 0 ] || line="$line acpi_rsdp=$rsdp"
     comma() { echo "$1" | tr ' ' ','; }
     line="$line lab.hops=$((lab_hops - 1)) lab.append=$(comma "$lab_append") lab.next=$lab_next lab.image=$(comma "$lab_image")"

@@ -3,6 +3,8 @@
 //!
 //! No CPU is sent an INIT, but those that wait for SIPI in their bays.
 
+use core::sync::atomic::Ordering;
+
 use park_core::acpi::park::ParkTable;
 use park_core::acpi::{AcpiError, Signature, root};
 use park_core::lot::{BayView, LeaseState, OwnerState, OwnerWord, Stage, WaitFlags, header, verify};
@@ -14,7 +16,7 @@ use crate::image::loader::identity_bytes;
 use crate::image::lot::{report_crc, timing};
 use crate::image::parking::{Parked, fetch, wake};
 use crate::image::world::World;
-use crate::image::{percpu, serial, smp};
+use crate::image::{percpu, serial, smp, strangers, traps};
 use crate::memory::{PAGE_BYTES, PageBump, Region};
 use crate::platform::Owner;
 use crate::pvh::MEMORY_TYPE_RAM;
@@ -42,6 +44,8 @@ struct Tally {
     handed_out: u64,
     /// All others.
     lost: u64,
+    /// Interrupts that kernels in between have sent to CPUs in the lot, and that came when those were back.
+    strays: u64,
 }
 
 /// Finds the lot, by the PARK table or else by `park=`, and reports it.
@@ -183,6 +187,11 @@ const fn presence(presence: Presence, stage: Option<Stage>) -> &'static str {
 
 /// Runs the test.
 pub(crate) fn run(world: &World) -> Result<(), Failure> {
+    if let Some(strangers) = world.options.strangers {
+        // As a kernel that knows neither of the lot nor of whom its predecessor has parked.
+        strangers::disturb(world, strangers)?;
+    }
+    traps::take_strays();
     let owner = take(world)?;
     // SAFETY: every other CPU is parked, or another kernel's.
     unsafe { owner.set() };
@@ -200,6 +209,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
             _ => wake(world, &owner, &parked)?,
         }
         smp::check_works(world, parked.cpu)?;
+        tally.strays += parked.cpu.stray_count.load(Ordering::Acquire);
         tally.woken += 1;
         Ok(())
     })?;
@@ -209,6 +219,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
         ("woken", Value::Number(tally.woken)),
         ("handed_out", Value::Number(tally.handed_out)),
         ("lost", Value::Number(tally.lost)),
+        ("strays", Value::Number(tally.strays)),
     ];
     serial::emit("adopt", &fields);
     let all = tally.woken + tally.handed_out == tally.bays && percpu::cpus().count() as u64 == tally.woken + 1;

@@ -13,7 +13,7 @@ use crate::memory::MAX_CPUS;
 /// [`come_home`](crate::image::world::come_home).
 pub(crate) type Job = extern "C" fn(u64);
 
-/// The first bytes of a CPU's area. The first four are written by the CPU's own handlers, in `traps.s`.
+/// The first bytes of a CPU's area. The first four, and [`stray_count`](Self::stray_count), are written by the CPU's own handlers, in `traps.s`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct PerCpu {
@@ -40,6 +40,8 @@ pub(crate) struct PerCpu {
     pub(crate) fixed_sent: AtomicU64,
     /// 1 if a fixed interrupt was pending in its local APIC when it did so last, else 0.
     pub(crate) fixed_pending: AtomicU64,
+    /// Interrupts handled that nobody of the image has sent.
+    pub(crate) stray_count: AtomicU64,
     /// What it found in its registers when it did so last.
     pub(crate) registers: Snapshot,
     /// The CPU's number in the image; 0 is the boot CPU.
@@ -78,6 +80,7 @@ impl PerCpu {
             entries: AtomicU64::new(0),
             fixed_sent: AtomicU64::new(0),
             fixed_pending: AtomicU64::new(0),
+            stray_count: AtomicU64::new(0),
             registers: Snapshot::new(),
             index,
             apic_id,

@@ -26,6 +26,11 @@ const NMIS: u32 = 3;
 /// Runs the test.
 pub(crate) fn run(world: &World) -> Result<(), Failure> {
     let strangers = world.options.strangers.ok_or(Failure::Machine("t=strangers needs strangers=EVENT:MASK"))?;
+    disturb(world, strangers)
+}
+
+/// Overwrites memory, fires the event, and lets the host look at all CPUs before, between and after.
+pub(crate) fn disturb(world: &World, strangers: Strangers) -> Result<(), Failure> {
     let boot_cpu = world.cpus().next().ok_or(Failure::TooManyCpus)?;
     for apic_id in strangers.apic_ids() {
         if apic_id == boot_cpu.apic_id {

@@ -3,6 +3,7 @@
 
 use core::arch::global_asm;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use park_x86::registers::msr;
 
@@ -18,6 +19,8 @@ use crate::report::Value;
 pub(crate) const FIXED_VECTOR: u8 = 0xf0;
 /// The spurious-interrupt vector; its low four bits are ones, as old local APICs want (SDM vol. 3, 10.9).
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
+/// The first vector that is no exception's (SDM vol. 3, table 6-1).
+const FIRST_INTERRUPT: u8 = 32;
 /// Bytes that FXSAVE writes (SDM vol. 1, 10.5.1).
 const FXSAVE_BYTES: usize = 512;
 /// Bytes of one stub in `traps.s`.
@@ -32,6 +35,7 @@ global_asm!(
     MC_COUNT = const offset_of!(PerCpu, mc_count),
     MC_STATUS = const offset_of!(PerCpu, mc_status),
     FIXED_COUNT = const offset_of!(PerCpu, fixed_count),
+    STRAY_COUNT = const offset_of!(PerCpu, stray_count),
     MCG_STATUS = const msr::MCG_STATUS,
     RIPV = const msr::MCG_STATUS_RIPV,
     EOI_ADDRESS = const EOI_ADDRESS,
@@ -46,7 +50,17 @@ unsafe extern "C" {
     fn metal_nmi();
     fn metal_machine_check();
     fn metal_fixed();
+    fn metal_stray();
     fn metal_spurious();
+}
+
+/// Whether interrupts that nobody of the image sends are taken.
+static STRAYS: AtomicBool = AtomicBool::new(false);
+
+/// From now on IDTs that are written take every interrupt, and count those that are nobody's. A local APIC keeps what it is sent
+/// while its CPU is parked, and a kernel sends to all but itself without looking who they are: Linux stops its CPUs so.
+pub(crate) fn take_strays() {
+    STRAYS.store(true, Ordering::Relaxed);
 }
 
 /// The image's IDT. It is the same for all CPUs; each has its own copy.
@@ -59,6 +73,7 @@ pub(crate) fn idt() -> [u128; IDT_ENTRIES] {
             18 => metal_machine_check as *const () as u64,
             FIXED_VECTOR => metal_fixed as *const () as u64,
             SPURIOUS_VECTOR => metal_spurious as *const () as u64,
+            FIRST_INTERRUPT.. if STRAYS.load(Ordering::Relaxed) => metal_stray as *const () as u64,
             _ => stubs + u64::from(vector) * STUB_BYTES,
         };
         *entry = gate(handler, Ist::of_vector(vector));

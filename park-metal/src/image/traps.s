@@ -125,6 +125,7 @@ metal_fixed:
     mov %rsp, %rdi
     and $-{AREA_BYTES}, %rdi
     incq {FIXED_COUNT}(%rdi)
+metal_eoi:
     # The EOI comes after the count: whoever sees ISR clear sees the count.
     testb $1, {X2APIC_WANTED}(%rip)
     jnz 1f
@@ -142,6 +143,17 @@ metal_fixed:
 2:  pop %rdi
     pop %rax
     iretq
+
+# An interrupt that another kernel sent while the CPU was parked: counted, then EOI.
+.balign 16
+.global metal_stray
+metal_stray:
+    push %rax
+    push %rdi
+    mov %rsp, %rdi
+    and $-{AREA_BYTES}, %rdi
+    incq {STRAY_COUNT}(%rdi)
+    jmp metal_eoi
 
 # The spurious vector: no EOI (SDM vol. 3, 10.9).
 .balign 16
