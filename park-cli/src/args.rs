@@ -1,7 +1,7 @@
 //! The command line, as clap reads it. Names are looked up afterwards, where a near one can be offered.
 
 use crate::exit::Failure;
-use crate::{completions, demo, image, lab, lot, matrix, plan, sim, survey};
+use crate::{bench, completions, demo, image, lab, lot, matrix, plan, sim, survey};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -49,6 +49,8 @@ pub enum Command {
     Lot(lot::Arguments),
     /// Run the freestanding image on emulators, and judge what it reports
     Lab(lab::Arguments),
+    /// Time parking and waking on an emulator, next to what others do
+    Bench(bench::Arguments),
     /// Build the freestanding image, as an ELF file or an ISO that boots real machines
     Image(image::Arguments),
     /// Print completions for a shell

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod bench;
 pub mod completions;
 pub mod deadline;
 pub mod demo;
@@ -45,6 +46,7 @@ pub fn execute(command: &Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Matrix(arguments) => matrix::execute(arguments, out)?,
         Command::Lot(arguments) => lot::execute(arguments, out)?,
         Command::Lab(arguments) => lab::execute(arguments, out)?,
+        Command::Bench(arguments) => bench::execute(arguments, out)?,
         Command::Image(arguments) => image::execute(arguments, out)?,
         Command::Completions(arguments) => completions::execute(arguments, out)?,
     };

@@ -23,6 +23,7 @@ const COMMANDS: &[(&[&str], i32)] = &[
     (&["demo", "--cpuid", "tests/machines/two-cores.txt", "--json"], 0),
     (&["demo", "--cpuid", "tests/machines/another-vendor.txt", "--json"], 0),
     (&["matrix", "--json"], 0),
+    (&["bench", "--log", "tests/bench/serial.txt", "--json"], 0),
     (&["sim", "--list", "--json"], 0),
     (&["sim", "linux-mwait-kexec", "--json"], 0),
     (&["sim", "linux-hlt-kexec-nmi", "--trace", "--json"], 0),

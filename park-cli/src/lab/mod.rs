@@ -65,7 +65,7 @@ pub fn execute(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Fail
 }
 
 /// The image, built if none is named, and where artifacts go.
-fn image_and_base(named: Option<&Path>, deadline: Deadline) -> Result<(PathBuf, PathBuf), Failure> {
+pub(crate) fn image_and_base(named: Option<&Path>, deadline: Deadline) -> Result<(PathBuf, PathBuf), Failure> {
     let here = here()?;
     let workspace = image::workspace(&here);
     match (named, workspace) {

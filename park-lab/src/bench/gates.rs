@@ -18,6 +18,10 @@ const DOORBELL_MIN: f64 = 50.0;
 /// How many wakes by HLT and NMI they must take.
 const HLT_MIN: f64 = 2.0;
 
+/// How many wakes by doorbell firmware's start of a CPU must take; the entry is further than the first store.
+const FIRMWARE_SEEN_MIN: f64 = 5000.0;
+const FIRMWARE_ENTRY_MIN: f64 = 500.0;
+
 /// Why a limit is missed for now, and by how much it may be.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Miss {
@@ -143,7 +147,9 @@ pub struct TimeGate {
     pub over: (&'static str, &'static str),
     /// The series below.
     pub under: (&'static str, &'static str),
-    /// What the quotient of their p10 must be.
+    /// Which of their quantiles are compared: 0.1 is p10.
+    pub share: f64,
+    /// What the quotient must be.
     pub bound: Bound,
     /// What it is; `None` if the machine lacks a row.
     pub ratio: Option<Ratio>,
@@ -163,15 +169,18 @@ impl TimeGate {
 
 /// The share of samples that is compared.
 const P10: f64 = 0.1;
+/// The same where most of what is compared is a delay that somebody configured, and so never short.
+const P50: f64 = 0.5;
 
 /// All gates on times.
 #[must_use]
 pub fn of_times(log: &Log) -> Vec<TimeGate> {
     let mut gates = Vec::new();
-    let mut gate = |over: (&'static str, &'static str), under: (&'static str, &'static str), bound| {
-        let ratio = ratio(log.ticks(over.0, over.1), log.ticks(under.0, under.1), P10);
-        gates.push(TimeGate { over, under, bound, ratio });
+    let mut gate_at = |share, over: (&'static str, &'static str), under: (&'static str, &'static str), bound| {
+        let ratio = ratio(log.ticks(over.0, over.1), log.ticks(under.0, under.1), share);
+        gates.push(TimeGate { over, under, share, bound, ratio });
     };
+    let mut gate = |over, under, bound| gate_at(P10, over, under, bound);
     for (row, by_hand) in PAIRS {
         for stamp in ["seen", "entry"] {
             gate((row, stamp), (by_hand, stamp), Bound::AtMost(HAND_MAX));
@@ -182,6 +191,10 @@ pub fn of_times(log: &Log) -> Vec<TimeGate> {
     }
     gate(("init-sipi", "seen"), ("hlt", "seen"), Bound::AtLeast(HLT_MIN));
     gate(("hlt", "switch"), ("hand-park", "switch"), Bound::AtMost(SWITCH_MAX));
+    for row in ["mwait", "clgi"] {
+        gate_at(P50, ("startup-this-ap", "entry"), (row, "seen"), Bound::AtLeast(FIRMWARE_SEEN_MIN));
+        gate_at(P50, ("startup-this-ap", "entry"), (row, "entry"), Bound::AtLeast(FIRMWARE_ENTRY_MIN));
+    }
     gates
 }
 

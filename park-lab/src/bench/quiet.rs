@@ -7,6 +7,10 @@ const PRESSURE_MAX: f64 = 5.0;
 /// Processes that want to run, for each CPU, where the kernel does not tell the pressure.
 const LOAD_MAX: f64 = 0.5;
 
+/// An empty pair of readings that takes longer was interrupted, in microseconds; one in so many may be.
+const EMPTY_US_MAX: f64 = 0.3;
+const EMPTY_SHARE: usize = 10;
+
 /// What the host says of itself.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Host {
@@ -60,14 +64,23 @@ impl Host {
         }
     }
 
-    /// The verdict on a run that began as `before` and ends now.
+    /// The verdict on a run that began as `before` and ends now. `empty_us` are the times of pairs of readings of the clock with
+    /// nothing in between, which the run took before anything else.
     #[must_use]
-    pub fn after(&self, before: &Self, verdict: Verdict) -> Verdict {
+    pub fn after(&self, before: &Self, verdict: Verdict, empty_us: &[f64]) -> Verdict {
         match (verdict, self.stolen, before.stolen) {
             (Verdict::Quiet, Some(now), Some(then)) if now > then => {
                 Verdict::Loaded(format!("a hypervisor took {} ticks meanwhile", now - then))
             }
-            (verdict, ..) => verdict,
+            (Verdict::Quiet, ..) => {
+                let slow = empty_us.iter().filter(|&&us| us > EMPTY_US_MAX).count();
+                if slow * EMPTY_SHARE > empty_us.len() {
+                    let all = empty_us.len();
+                    return Verdict::Loaded(format!("{slow} of {all} empty readings of the clock took long"));
+                }
+                Verdict::Quiet
+            }
+            (loaded, ..) => loaded,
         }
     }
 }
@@ -110,9 +123,11 @@ mod tests {
     #[test]
     fn time_that_was_taken_meanwhile_is_told() {
         let later = Host { stolen: Some(7), ..HOST };
-        assert!(matches!(later.after(&HOST, Verdict::Quiet), Verdict::Loaded(why) if why.contains('2')));
-        assert_eq!(HOST.after(&HOST, Verdict::Quiet), Verdict::Quiet);
+        assert!(matches!(later.after(&HOST, Verdict::Quiet, &[]), Verdict::Loaded(why) if why.contains('2')));
+        assert_eq!(HOST.after(&HOST, Verdict::Quiet, &[0.1; 20]), Verdict::Quiet);
+        let canary = HOST.after(&HOST, Verdict::Quiet, &[0.1, 0.1, 0.4, 0.4]);
+        assert!(matches!(canary, Verdict::Loaded(why) if why.contains("2 of 4")));
         let loaded = Verdict::Loaded("before".to_owned());
-        assert_eq!(later.after(&HOST, loaded.clone()), loaded);
+        assert_eq!(later.after(&HOST, loaded.clone(), &[]), loaded);
     }
 }

@@ -28,6 +28,8 @@ const MACHINE: Configuration = Configuration {
     apic: "x",
     timeout_ms: 60_000,
 };
+/// UEFI does not start with less.
+const UEFI_RAM_MIB: u32 = 512;
 /// CPUs of the machine that counts: a waker, a target, and two more for groups.
 const CPUS_COUNTED: u32 = 4;
 /// Longest turn of the target, and samples of each row: each turn from 1 on once, and longer ones make no difference.
@@ -36,6 +38,9 @@ const SLICES: u32 = 160;
 const IDLE_COUNTED_US: u32 = 5;
 /// The longest silence of the image.
 const SILENCE: Duration = Duration::from_secs(90);
+/// How long QEMU may take to start its threads, and the pause between two looks.
+const THREADS_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
 /// How long a tool that pins a thread may take.
 const PIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -71,6 +76,17 @@ pub struct Timing {
     pub seed: u32,
     /// The longest idle time before a wake, in microseconds.
     pub idle_us: u32,
+    /// What starts the image.
+    pub firmware: Firmware,
+}
+
+/// What starts the image that is timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firmware {
+    /// QEMU itself: at once.
+    None,
+    /// UEFI, whose own way of starting a CPU is timed in the same boot. It takes half a minute more.
+    Uefi,
 }
 
 /// Whether each virtual CPU had a CPU of the host to itself.
@@ -93,12 +109,16 @@ pub fn timed(
     deadline: Deadline,
     mut heard: impl FnMut(&Line),
 ) -> Result<(Log, Pinned), LabError> {
-    let Timing { samples, seed, idle_us } = timing;
+    let Timing { samples, seed, idle_us, firmware } = timing;
+    let machine = match firmware {
+        Firmware::None => MACHINE,
+        Firmware::Uefi => Configuration { boot: Boot::UefiIso, ram_mib: UEFI_RAM_MIB, ..MACHINE },
+    };
     let words = format!(
         "t=bench cpus={} samples={samples} seed={seed} idle_us={idle_us} timeout_ms={}",
         MACHINE.cpus, MACHINE.timeout_ms
     );
-    let mut command = qemu::command(&MACHINE, image, &words, folder, deadline)?;
+    let mut command = qemu::command(&machine, image, &words, folder, deadline)?;
     // Threads get names by which they are found.
     command.args(["-name", "park,debug-threads=on"]).stderr(Stdio::null());
     let mut group = Group::spawn(command.stdout(Stdio::piped()))?;
@@ -106,14 +126,12 @@ pub fn timed(
     let stdout = group.child().stdout.take();
     let stdout = stdout.ok_or_else(|| LabError::Program("QEMU has no standard output".to_owned()))?;
     let serial = Serial::read(stdout, &folder.join(crate::artifacts::name::SERIAL))?;
-    let (mut lines, mut pinned) = (Vec::new(), Pinned::No("the image never reported".to_owned()));
+    let pinned = pin(process, MACHINE.cpus as usize);
+    let mut lines = Vec::new();
     loop {
         match serial.hear(SILENCE) {
             Heard::Line(text) => {
                 if let Some(line) = Line::parse(&text) {
-                    if line.event() == "boot" {
-                        pinned = pin(process);
-                    }
                     heard(&line);
                 }
                 lines.push(text);
@@ -129,14 +147,19 @@ pub fn timed(
     Ok((Log::parse(lines.iter().map(String::as_str))?, pinned))
 }
 
-/// Gives each thread of QEMU that is a CPU one of the host's CPUs.
-fn pin(process: u32) -> Pinned {
+/// Gives each thread of QEMU that is a CPU one of the host's CPUs, once all `wanted` are there.
+fn pin(process: u32, wanted: usize) -> Pinned {
     let hosts = allowed();
+    let patience = Deadline::after(THREADS_LIMIT);
     let mut threads = virtual_cpus(process);
-    threads.sort_unstable();
-    if threads.is_empty() {
-        return Pinned::No("QEMU's threads can't be told apart".to_owned());
+    while threads.len() < wanted {
+        if patience.has_passed() {
+            return Pinned::No("QEMU's threads can't be told apart".to_owned());
+        }
+        std::thread::sleep(POLL);
+        threads = virtual_cpus(process);
     }
+    threads.sort_unstable();
     if threads.len() > hosts.len() {
         return Pinned::No(format!("{} virtual CPUs on {} of the host", threads.len(), hosts.len()));
     }
@@ -198,6 +221,7 @@ mod tests {
 
     #[test]
     fn a_process_without_virtual_cpus_is_not_pinned() {
-        assert!(matches!(pin(std::process::id()), Pinned::No(_)));
+        assert!(virtual_cpus(std::process::id()).is_empty() && virtual_cpus(0).is_empty());
+        assert!(matches!(pin(std::process::id(), 0), Pinned::Yes));
     }
 }
