@@ -170,7 +170,7 @@ pub const ALL: [Configuration; 20] = [
     Configuration { name: "qemu-counted", pace: Pace::Counted, ..EPYC },
     Configuration { name: "qemu-stepped", pace: Pace::Stepped, cpus: 2, ..EPYC },
     Configuration { name: "qemu-intel", model: "max,vendor=GenuineIntel,+monitor,svm=off", ..EPYC },
-    // CR4.LA57 can be set: what the sanitised state says of it is tried on a CPU that has it.
+    // Page tables of five levels: the image switches them on.
     Configuration { name: "qemu-la57", model: "max", ..EPYC },
     Configuration { name: "qemu-bios", boot: Boot::BiosIso, ..EPYC },
     Configuration { name: "qemu-uefi", boot: Boot::UefiIso, ram_mib: UEFI_RAM_MIB, ..EPYC },

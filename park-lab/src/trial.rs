@@ -220,6 +220,8 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
                 missing_cpus: 1,
                 ..short(configuration, "missing-cpu", "t=smp", End::Refuses { naming: "4 CPUs are online, but cpus=5" })
             },
+            // This model has four levels of page tables at most.
+            short(configuration, "no-la57", "t=smp levels=5", End::Refuses { naming: "57-bit" }),
             // TCG has no x2APIC.
             Trial { apic: Some("x2"), ..short(configuration, "no-x2apic", "t=smp", End::Refuses { naming: "x2APIC" }) },
         ]
@@ -245,8 +247,16 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             .into_iter()
             .chain(broken(configuration))
             .collect(),
+        "qemu-la57" => vec![
+            short(configuration, "smp", "t=smp levels=5", End::Completes { test: "smp" }),
+            short(configuration, "skeleton", "t=skeleton levels=5", End::Completes { test: "skeleton" }),
+            Trial { words: "t=torture levels=5 host=yes", ..torture(configuration, FEW_GENERATIONS) },
+            // With four levels, a CPU that could have five.
+            Trial { test: "torture-4", ..torture(configuration, FEW_GENERATIONS) },
+            conformance(configuration, "t=conformance levels=5 host=yes"),
+        ],
         // A broadcast SMI: see the conformance cases. Here its firmware shares the machine with parked CPUs.
-        "qemu-smm" | "qemu-la57" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
+        "qemu-smm" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
         // The skeleton needs three CPUs, and one with CLGI.
         "bochs-ryzen-2" | "bochs-haswell-2" | "bochs-tigerlake-2" => {
             let conformance = conformance(configuration, WITHOUT_HOST);
@@ -303,7 +313,7 @@ mod tests {
         let names = |glob: &str| all().into_iter().filter(|trial| trial.matches(glob)).count();
         assert_eq!(names("*"), all().len());
         assert_eq!(names("qemu-epyc/torture"), 1);
-        assert_eq!(names("qemu-epyc/*"), 24);
+        assert_eq!(names("qemu-epyc/*"), 25);
         assert_eq!(names("torture"), names("*/torture"));
         assert_eq!(names("qemu-epyc"), 0);
         assert_eq!(names("?mp"), names("smp"));

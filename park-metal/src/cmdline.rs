@@ -8,6 +8,7 @@
 //! | `generations` | kernels that take the lot over, one from the other, in `torture` | 2 |
 //! | `mechanism` | how CPUs park in `torture`: `turn`, `policy`, or a mechanism's name ([`Choice`]) | `turn` |
 //! | `break` | what is wrong with the lot in `torture` ([`Breakage`]); CPUs are lost then | nothing |
+//! | `levels` | levels of page tables, 4 or 5 | 4 |
 //! | `lot` | physical address of the lot, hexadecimal with `0x` | where there is room |
 //! | `steps` | moments at which `sweep` sends its NMI | 100 |
 //! | `stride` | ticks of the TSC from one of them to the next | 1 |
@@ -37,7 +38,7 @@ mod error;
 mod tests;
 
 use park_core::PhysAddr;
-use park_core::lot::ApicMode;
+use park_core::lot::{ApicMode, PagingLevels};
 
 pub use self::error::CmdlineError;
 use crate::bench::BenchOptions;
@@ -74,6 +75,8 @@ pub struct Options {
     pub choice: Choice,
     /// What is wrong with the lot in `torture`.
     pub breakage: Option<Breakage>,
+    /// Levels of page tables.
+    pub levels: PagingLevels,
     /// Where the lot is to be.
     pub lot: Option<PhysAddr>,
     /// Moments at which `sweep` sends its NMI.
@@ -123,6 +126,7 @@ impl Default for Options {
             generations: DEFAULT_GENERATIONS,
             choice: Choice::Turn,
             breakage: None,
+            levels: PagingLevels::Four,
             lot: None,
             steps: DEFAULT_STEPS,
             stride: DEFAULT_STRIDE,
@@ -161,7 +165,7 @@ impl Options {
         let mut strangers = None;
         let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
         let (mut kernel, mut initrd, mut handed, mut rsdp, mut park) = (None, None, None, None, None);
-        let mut screen = None;
+        let (mut screen, mut levels) = (None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
             match key {
@@ -203,6 +207,14 @@ impl Options {
                     let parsed = Breakage::from_name(value).ok_or(CmdlineError::UnknownBreakage { name: value })?;
                     set_once(&mut breakage, parsed, key)?;
                 }
+                "levels" => {
+                    let parse = |value: &str| match value {
+                        "4" => Some(PagingLevels::Four),
+                        "5" => Some(PagingLevels::Five),
+                        _ => None,
+                    };
+                    set_once(&mut levels, one_of(parse, key, value, "4 or 5")?, key)?;
+                }
                 "lot" => set_once(&mut lot, PhysAddr(address(key, value)?), key)?,
                 "generations" => set_once(&mut generations, number(key, value)?, key)?,
                 "ask" => {
@@ -242,6 +254,7 @@ impl Options {
             generations: generations.unwrap_or(default.generations),
             choice: choice.unwrap_or(default.choice),
             breakage,
+            levels: levels.unwrap_or(default.levels),
             lot,
             steps: steps.unwrap_or(default.steps),
             stride: stride.unwrap_or(default.stride),

@@ -12,6 +12,10 @@ pub const TSS_SELECTOR: u16 = 0x18;
 
 /// 64-bit code: present, DPL 0, execute/read, accessed, L = 1.
 pub const CODE64: u64 = 0x00af_9b00_0000_ffff;
+/// Selector of [`CODE32`], in the GDT of a CPU that changes its paging alone.
+pub const CODE32_SELECTOR: u16 = 0x18;
+/// 32-bit code, flat: present, DPL 0, execute/read, accessed, D = 1.
+pub const CODE32: u64 = 0x00cf_9b00_0000_ffff;
 /// Data, flat: present, DPL 0, read/write, accessed.
 pub const DATA: u64 = 0x00cf_9300_0000_ffff;
 

@@ -13,6 +13,7 @@ fn empty_line_gives_defaults() {
             generations: 2,
             choice: Choice::Turn,
             breakage: None,
+            levels: PagingLevels::Four,
             lot: None,
             steps: 100,
             stride: 1,
@@ -41,7 +42,7 @@ fn empty_line_gives_defaults() {
 fn every_key_is_read() {
     let parsed = Options::parse(
         b" cpus=4  t=skeleton exit=bochs apic=x2 timeout_ms=250 generations=20 mechanism=mwait break=early-ack \
-          case=hlt/* host=yes steps=7 stride=9 lot=0x1230000 screen=no",
+          case=hlt/* host=yes steps=7 stride=9 levels=5 lot=0x1230000 screen=no",
     );
     assert_eq!(
         parsed,
@@ -55,6 +56,7 @@ fn every_key_is_read() {
             lot: Some(PhysAddr(0x123_0000)),
             steps: 7,
             stride: 9,
+            levels: PagingLevels::Five,
             cases: Glob::new("hlt/*").unwrap(),
             host: Host::Answers,
             ending: Ending::Bochs,
@@ -117,7 +119,8 @@ fn keys_of_linux_are_read_and_its_own_line_is_split_off() {
 #[test]
 fn wrong_values_of_silicon_and_soak_are_refused() {
     let strangers = CmdlineError::NotOneOf { key: "strangers", value: "smi:0x2", choices: "EVENT:0xMASK, as nmi:0xe" };
-    let cases: [(&[u8], CmdlineError<'_>); 4] = [
+    let cases: [(&[u8], CmdlineError<'_>); 5] = [
+        (b"levels=3", CmdlineError::NotOneOf { key: "levels", value: "3", choices: "4 or 5" }),
         (b"strangers=smi:0x2", strangers),
         (b"ask=nmi-depth,nmi", CmdlineError::UnknownQuestion { name: "nmi" }),
         (b"hypervisor=1", CmdlineError::NotOneOf { key: "hypervisor", value: "1", choices: "yes or no" }),

@@ -3,7 +3,7 @@
 use core::arch::global_asm;
 use core::ptr::NonNull;
 
-use park_core::{ApicId, Entry, IpiSender, PhysAddr};
+use park_core::{ApicId, Cpu, Entry, IpiSender, PhysAddr, Register};
 use park_x86::registers::control::{Cr4, Efer};
 use park_x86::startup::{ClaimState, PAGE_LEN, StartupPage, claim_state};
 
@@ -12,6 +12,7 @@ use crate::image::failure::Failure;
 use crate::image::insn;
 use crate::image::world;
 use crate::memory::{PAGE_BYTES, Region};
+use crate::platform::apic::this_cpu;
 use crate::platform::clock::TscClock;
 
 global_asm!(
@@ -49,7 +50,9 @@ pub(crate) unsafe fn write_page(
     bay_stage: Option<PhysAddr>,
 ) -> Result<u8, park_core::Error> {
     let page: *mut [u8; PAGE_LEN] = core::ptr::with_exposed_provenance_mut(trampoline.start.0 as usize);
-    let (cr4, efer) = (Cr4::PAE | Cr4::MCE, Efer::LME | Efer::NXE);
+    // As deep as this CPU's page tables, which the entry names.
+    let depth = Cr4::from_bits_retain(this_cpu().read(Register::Cr4)?) & Cr4::LA57;
+    let (cr4, efer) = (Cr4::PAE | Cr4::MCE | depth, Efer::LME | Efer::NXE);
     let contents = StartupPage { page: trampoline.start, entry, cr4, efer, bay_stage };
     let mut bytes = [0; PAGE_LEN];
     let vector = contents.write(&mut bytes)?;

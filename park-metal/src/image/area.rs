@@ -10,14 +10,15 @@
 //! | 0x2000 | IDT |
 //! | 0x3000 | arrival frame; at 0x3400 the departure frame |
 //! | 0x3800 | the stacks of [`SweepStack`]: 1 KiB, 512 bytes, 512 bytes |
-//! | 0x4000 | transit root: a PML4, at 0x5000 its PDPT |
-//! | 0x6000 | stacks for NMI, #MC, #DF, others: 6 KiB each |
-//! | 0xc000 | the CPU's own stack, 80 KiB: starting the machine alone takes 44 KiB of the boot CPU's |
+//! | 0x4000 | transit root: a PML4, at 0x5000 its PDPT, at 0x6000 the PML5 where there are five levels |
+//! | 0x7000 | stacks for NMI, #MC, #DF, others: 6 KiB each |
+//! | 0xd000 | the CPU's own stack, 76 KiB: starting the machine alone takes 44 KiB of the boot CPU's |
 
 use core::arch::asm;
 use core::mem::size_of;
 use core::sync::atomic::Ordering;
 
+use park_core::lot::PagingLevels;
 use park_core::{ApicId, PhysAddr};
 use park_x86::frame::{FRAME_ALIGN, FRAME_LEN};
 use park_x86::registers::control::Cr4;
@@ -25,9 +26,9 @@ use park_x86::registers::control::Cr4;
 use crate::cpu_tables::{
     CODE_SELECTOR, DATA_SELECTOR, GDT_BYTES, IDT_BYTES, IDT_ENTRIES, Ist, TSS_BYTES, TSS_SELECTOR, gdt, tss,
 };
-use crate::image::insn;
 use crate::image::percpu::PerCpu;
 use crate::image::traps;
+use crate::image::{insn, levels};
 use crate::memory::{CPU_AREA_BYTES, IDENTITY_MAP_END, PAGE_BYTES, Region};
 
 const GDT_OFFSET: u64 = 0x1000;
@@ -38,7 +39,8 @@ const DEPARTURE_FRAME_OFFSET: u64 = 0x3400;
 const SWEEP_STACKS_OFFSET: u64 = 0x3800;
 const TRANSIT_PML4_OFFSET: u64 = 0x4000;
 const TRANSIT_PDPT_OFFSET: u64 = 0x5000;
-const IST_STACKS_OFFSET: u64 = 0x6000;
+const TRANSIT_PML5_OFFSET: u64 = 0x6000;
+const IST_STACKS_OFFSET: u64 = 0x7000;
 const IST_STACK_BYTES: u64 = 0x1800;
 /// Bytes left free at the very top, so that an empty stack's RSP still lies in the area.
 pub(crate) const STACK_TOP_GAP: u64 = 16;
@@ -65,7 +67,8 @@ const _: () = {
     assert!(DEPARTURE_FRAME_OFFSET + FRAME_LEN as u64 <= SWEEP_STACKS_OFFSET);
     assert!(SWEEP_STACKS_OFFSET + SweepStack::Left.end() <= TRANSIT_PML4_OFFSET);
     assert!(TRANSIT_PML4_OFFSET + PAGE_BYTES <= TRANSIT_PDPT_OFFSET);
-    assert!(TRANSIT_PDPT_OFFSET + PAGE_BYTES <= IST_STACKS_OFFSET && IST_STACK_BYTES % 16 == 0);
+    assert!(TRANSIT_PDPT_OFFSET + PAGE_BYTES <= TRANSIT_PML5_OFFSET);
+    assert!(TRANSIT_PML5_OFFSET + PAGE_BYTES <= IST_STACKS_OFFSET && IST_STACK_BYTES % 16 == 0);
     assert!(IST_STACKS_OFFSET + Ist::ALL.len() as u64 * IST_STACK_BYTES < CPU_AREA_BYTES);
 };
 
@@ -243,9 +246,9 @@ impl Area {
     /// # Safety
     /// As [`wipe`](Self::wipe), or the calling CPU is the area's own and does not use them.
     pub(crate) unsafe fn write_transit_root(self) -> PhysAddr {
-        let root: *const [u64; 512] = core::ptr::with_exposed_provenance((insn::read_cr3() & TABLE_ADDRESS) as usize);
-        // SAFETY: the current root is mapped at identity, as everything below 4 GiB.
-        let mut links = unsafe { root.read() };
+        let pml4: *const [u64; 512] = pml4().cast_const().cast();
+        // SAFETY: the current tables are mapped at identity, as everything below 4 GiB.
+        let mut links = unsafe { pml4.read() };
         let tables: *const [u64; 512] = core::ptr::with_exposed_provenance((links[0] & TABLE_ADDRESS) as usize);
         // SAFETY: every present entry refers to the one PDPT, by boot.s, `map_alias` or this function.
         let entries = unsafe { tables.read() };
@@ -256,7 +259,15 @@ impl Area {
         unsafe { self.at::<[u64; 512]>(TRANSIT_PDPT_OFFSET).write(entries) };
         // SAFETY: as above.
         unsafe { self.at::<[u64; 512]>(TRANSIT_PML4_OFFSET).write(links) };
-        PhysAddr(phys(self.0 + TRANSIT_PML4_OFFSET))
+        let root = PhysAddr(phys(self.0 + TRANSIT_PML4_OFFSET));
+        if levels::here() != Ok(PagingLevels::Five) {
+            return root;
+        }
+        let mut pml5 = [0; 512];
+        pml5[0] = root.0 | TABLE_LINK;
+        // SAFETY: as above.
+        unsafe { self.at::<[u64; 512]>(TRANSIT_PML5_OFFSET).write(pml5) };
+        PhysAddr(phys(self.0 + TRANSIT_PML5_OFFSET))
     }
 
     /// Marks the TSS as busy, as a CPU that has loaded it leaves it.
@@ -318,17 +329,28 @@ pub(crate) const fn phys(address: u64) -> u64 {
     address & (IDENTITY_MAP_END.0 - 1)
 }
 
-/// Maps the low 4 GiB once more, at entry `slot` of the executing CPU's root, and returns the offset from physical to
+/// The PML4 that the executing CPU uses: its root, or what entry 0 of its root refers to if it uses five levels.
+fn pml4() -> *mut u64 {
+    let table = |link: u64| core::ptr::with_exposed_provenance_mut::<u64>((link & TABLE_ADDRESS) as usize);
+    let root = table(insn::read_cr3());
+    match levels::here() {
+        // SAFETY: the current root is mapped at identity; no reference to it exists.
+        Ok(PagingLevels::Five) => table(unsafe { root.read_volatile() }),
+        _ => root,
+    }
+}
+
+/// Maps the low 4 GiB once more, at entry `slot` of the executing CPU's PML4, and returns the offset from physical to
 /// virtual addresses there: a kernel that lives somewhere else.
 ///
 /// # Safety
 /// The executing CPU is the boot CPU on its own root; `slot` is 1 to 255, the lower half.
 pub(crate) unsafe fn map_alias(slot: u8) -> u64 {
-    let root: *mut u64 = core::ptr::with_exposed_provenance_mut((insn::read_cr3() & TABLE_ADDRESS) as usize);
-    // SAFETY: the current root is mapped at identity; no reference to it exists.
-    let link = unsafe { root.read_volatile() };
+    let pml4 = pml4();
+    // SAFETY: the current tables are mapped at identity; no reference to them exists.
+    let link = unsafe { pml4.read_volatile() };
     // SAFETY: an entry of the same table.
-    let entry = unsafe { root.add(slot.into()) };
+    let entry = unsafe { pml4.add(slot.into()) };
     // SAFETY: as above. From not present to present, which no TLB holds against (SDM vol. 3, 4.10.4.3).
     unsafe { entry.write_volatile(link) };
     u64::from(slot) << PML4_SHIFT

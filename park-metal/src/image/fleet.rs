@@ -16,8 +16,8 @@ use crate::choices::Choice;
 use crate::image::failure::Failure;
 use crate::image::parking::{Parked, departure, detect_here, startup};
 use crate::image::percpu::{self, PerCpu};
-use crate::image::serial;
 use crate::image::world::World;
+use crate::image::{levels, serial};
 use crate::memory::MAX_CPUS;
 use crate::platform::Owner;
 use crate::platform::apic::local_apic;
@@ -203,7 +203,8 @@ fn terms(detected: &Detected, mechanism: Mechanism) -> Result<Terms, Failure> {
     // A CPU that an INIT took waits for SIPI wherever it is, and parked by Hlt.
     let orders = detected.orders(mechanism, LATENCY_US).or_else(|_| detected.orders(Mechanism::Hlt, LATENCY_US))?;
     let apic_mode = local_apic()?.mode();
-    Ok(Terms { flags: orders.wait_flags, mwait_hint: orders.mwait_hint, apic_mode, ..NO_TERMS })
+    let (flags, mwait_hint, levels) = (orders.wait_flags, orders.mwait_hint, levels::here()?);
+    Ok(Terms { flags, mwait_hint, levels, apic_mode, ..NO_TERMS })
 }
 
 /// park-policy's pace, with the command line's patience.

@@ -14,6 +14,7 @@ pub(crate) mod failure;
 mod fleet;
 pub(crate) mod insn;
 mod keep;
+mod levels;
 mod linux;
 mod loader;
 mod lot;

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use cpu_park::Detected;
-use park_core::lot::{OwnerWord, PagingLevels, WaitFlags, bay};
+use park_core::lot::{OwnerWord, WaitFlags, bay};
 use park_core::op::{AwaitArrival, AwaitLeft, Bay, Left, Reservation, Reserve, SipiTiming, Wake, WakeSipi};
 use park_core::{Cpu, Entry, LotMemory, Mechanism, PhysAddr, Register, Summon, Ticks};
 use park_x86::arrive;
@@ -19,7 +19,7 @@ use crate::image::lot::timing;
 use crate::image::percpu::{self, PerCpu};
 use crate::image::traps::FIXED_VECTOR;
 use crate::image::world::{World, come_home};
-use crate::image::{broken, insn, serial, trouble};
+use crate::image::{broken, insn, levels, serial, trouble};
 use crate::platform::Owner;
 use crate::platform::apic::{local_apic, this_cpu};
 use crate::report::Value;
@@ -52,7 +52,7 @@ pub(crate) fn reservation(cpu: &PerCpu, mechanism: Mechanism, latency_us: u32) -
         apic_id: cpu.apic_id,
         mechanism,
         flags: orders.wait_flags,
-        levels: PagingLevels::Four,
+        levels: levels::here()?,
         apic_mode: local_apic()?.mode(),
         mwait_hint: orders.mwait_hint,
     })

@@ -19,7 +19,7 @@ use crate::image::percpu::{self, PerCpu};
 use crate::image::serial;
 use crate::image::trouble;
 use crate::image::wait::ClockError;
-use crate::image::{adopt, linux, parking, pit};
+use crate::image::{adopt, levels, linux, parking, pit};
 use crate::linux::command_line::CommandLine;
 use crate::memory::{self, CPU_AREA_BYTES, MemoryMap, PageBump, Plan};
 use crate::platform::apic::local_apic;
@@ -57,6 +57,8 @@ impl World {
         let Loaded { via, options, append, map, rsdp } = loader::read(info, magic)?;
         exit::choose(options.ending);
         apic::X2APIC_WANTED.store(options.apic == ApicMode::X2Apic, Ordering::Relaxed);
+        // SAFETY: this is the boot CPU, right after boot.s; `start_boot_cpu` below loads its tables.
+        unsafe { levels::choose(options.levels) }?;
         let plan = memory::plan(map.ranges())?;
         let wanted = match options.test {
             // Where the kernel does not want to lie itself.
@@ -78,6 +80,7 @@ impl World {
                 ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
                 ("ram_bytes", Value::Number(world.map.ram_bytes())),
                 ("tsc_hz", Value::Number(clock.ticks_per_second())),
+                ("paging_levels", Value::Number(levels::here()? as u64)),
                 ("vendor", Value::Text(vendor.name())),
                 ("family", Value::Hex(signature.family.into())),
                 ("model", Value::Hex(signature.model.into())),
