@@ -1,11 +1,17 @@
 //! `park matrix`: claims and measurements meet, and a disagreement is seen.
 
+mod schema;
+
 use park_cli::exit::Exit;
 use park_cli::matrix::column::{CellResult, Column, Evidence, MatrixVendor, Measured};
 use park_cli::matrix::document::{CellDocument, MatrixDocument, Status, document, vendor_document};
-use park_cli::matrix::simulator;
+use park_cli::matrix::simulator::{self, RIG};
+use park_conformance::Case;
 use park_core::{Claim, Event, Mechanism, Response};
+use park_lab::configuration::Emulator;
+use park_lab::deviations;
 use park_sim::compare::Table;
+use serde_json::Value;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -152,6 +158,43 @@ fn a_named_deviation_speaks_neither_for_nor_against_a_claim() {
     assert!(disagreements[0].contains("for no value of its knobs"), "{disagreements:?}");
 }
 
+/// What is kept in docs/ was made by this version: a claim, a knob or a deviation that changed since needs another run.
+#[test]
+fn the_kept_matrix_is_of_these_claims_and_deviations() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/matrix.json");
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(path).expect("docs/matrix.json")).expect("JSON");
+    assert_eq!(schema::check(&kept, "docs/matrix.json"), "matrix");
+    let columns: Vec<Column> = MatrixVendor::ALL.iter().map(|vendor| simulated(*vendor, vendor.claims())).collect();
+    let fresh = serde_json::to_value(document(&MatrixVendor::ALL, &columns)).expect("JSON");
+    let names: Vec<&Value> = kept["rigs"].as_array().expect("rigs").iter().map(|rig| &rig["name"]).collect();
+    assert_eq!(names, ["simulator", "qemu", "bochs"]);
+    let again = "`cargo xtask test --only image --only lab-qemu --only lab-bochs`, then `cargo xtask bless-matrix`";
+    for vendor in 0..MatrixVendor::ALL.len() {
+        let cells = |document: &Value| document["vendors"][vendor]["cells"].as_array().expect("cells").clone();
+        let (fresh, kept) = (cells(&fresh), cells(&kept));
+        assert_eq!(fresh.len(), kept.len(), "{again}");
+        for (fresh, kept) in fresh.iter().zip(&kept) {
+            let case =
+                format!("{}/{}", fresh["mechanism"].as_str().expect("one"), fresh["event"].as_str().expect("one"));
+            let measured = kept["measured"].as_array().expect("measured");
+            let (own, others): (Vec<Value>, Vec<Value>) = measured.iter().cloned().partition(|one| one["rig"] == RIG);
+            assert_eq!(fresh["claims"], kept["claims"], "{case}: {again}");
+            assert_eq!(fresh["measured"], Value::Array(own), "{case}: {again}");
+            for one in others {
+                let named = deviation(&one, &case).map_or(Value::Null, Value::from);
+                assert_eq!(one["deviation"], named, "{case}: {again}");
+                assert_eq!(one["agrees"], named.is_null(), "{case}: {again}");
+            }
+        }
+    }
+}
+
+/// Why what an emulator measured deviates, by the table.
+fn deviation(measured: &Value, case: &str) -> Option<&'static str> {
+    let emulator = Emulator::ALL.into_iter().find(|emulator| measured["rig"] == emulator.name())?;
+    deviations::of(emulator, Case::from_name(case)?).map(|row| row.reason)
+}
+
 fn park(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_park")).args(arguments).output().expect("park runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -166,7 +209,7 @@ fn the_program_prints_it() {
     let last = text.lines().last().unwrap_or_default();
     assert!(last.contains("or by a machine: 0. Unconfirmed"), "{last}");
     let (code, text, _) = park(&["matrix", "--json"]);
-    let document: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
+    let document: Value = serde_json::from_str(&text).expect("one JSON document");
     assert_eq!((code, &document["schema"], &document["agrees"]), (Some(0), &"park.matrix/1".into(), &true.into()));
 }
 

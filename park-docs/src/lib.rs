@@ -5,6 +5,7 @@
 
 mod abi;
 mod claims;
+mod deviations;
 mod embedding;
 mod guarantees;
 mod readme;
@@ -35,6 +36,7 @@ pub fn pages() -> Vec<Page> {
         ("registers.md", registers::page()),
         ("sanitising.md", sanitising::page()),
         ("claims.md", claims::page()),
+        ("deviations.md", deviations::page()),
         ("guarantees.md", guarantees::page()),
         ("rules.md", rules::page()),
         ("silicon.md", silicon::page()),

@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod deviations;
 pub mod error;
 pub mod group;
+pub mod habits;
 pub mod image;
 pub mod iso;
 pub mod judge;

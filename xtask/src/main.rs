@@ -1,10 +1,11 @@
-//! Tasks of the workspace: `cargo xtask setup`, `cargo xtask test [--host]`, `cargo xtask image`, `cargo xtask bless-counts`, `cargo xtask soak`.
+//! Tasks of the workspace: `cargo xtask setup`, `cargo xtask test [--host]`, `cargo xtask image`, `cargo xtask bless-matrix`, `cargo xtask bless-counts`, `cargo xtask soak`.
 
 mod counts;
 mod debian;
 mod group;
 mod image;
 mod lab;
+mod matrix;
 mod msrv;
 mod none;
 mod package;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Build the freestanding image and print its path
     Image,
+    /// Keep in docs/matrix.json and docs/matrix.html what the stages lab-qemu and lab-bochs measured last
+    BlessMatrix,
     /// Record the instruction counts of parking and waking as they are now, in benches/counts.json
     BlessCounts,
     /// Run the long torture: 16 CPUs, 100 generations
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(Deadline::after(setup::LIMIT)),
         Task::Test { host, only } => return stage::run_all(if host { Scope::Host } else { Scope::All }, &only),
         Task::Image => image::build(Deadline::after(image::LIMIT)).map(|path| println!("{}", path.display())),
+        Task::BlessMatrix => matrix::bless(Deadline::after(matrix::LIMIT)),
         Task::BlessCounts => {
             image::build(Deadline::after(image::LIMIT)).and_then(|_| counts::bless(Deadline::after(counts::LIMIT)))
         }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::{counts, image, lab, msrv, none, package, qemu, setup, tools};
+use crate::{counts, image, lab, matrix, msrv, none, package, qemu, setup, tools};
 
 /// The whole test takes no longer, from nothing built, on two cores.
 const TOTAL_LIMIT: Duration = minutes(40);
@@ -82,7 +82,7 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 16] = [
+const STAGES: [Stage; 17] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
@@ -95,6 +95,7 @@ const STAGES: [Stage; 16] = [
     Stage::new("counts", Needs::Image, counts::LIMIT, counts::check),
     Stage::new("lab-qemu", Needs::Image, lab::QEMU_LIMIT, lab::qemu),
     Stage::new("lab-bochs", Needs::Image, lab::BOCHS_LIMIT, lab::bochs),
+    Stage::new("matrix", Needs::Image, matrix::LIMIT, matrix::check),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),
     Stage::new("msrv", Needs::Debian, minutes(10), msrv::check),
     Stage::new("package", Needs::Rust, minutes(10), package::check),

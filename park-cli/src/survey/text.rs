@@ -43,7 +43,8 @@ pub fn print(survey: &SurveyDocument, out: &mut Output<'_>) -> Result<(), Failur
             let states = monitor.mwait_substates.iter().zip(0..).filter(|(count, _)| **count > 0);
             let states: Vec<String> = states.map(|(count, c): (_, u32)| format!("C{c} {count}")).collect();
             let states = if states.is_empty() { "none told".to_owned() } else { states.join(", ") };
-            field("MONITOR", &format!("lines of {smallest} to {largest} bytes; MWAIT sub-states: {states}"), out)?;
+            let lines = lines(smallest, largest);
+            field("MONITOR", &format!("{lines}; MWAIT sub-states: {states}"), out)?;
         }
         None => field("MONITOR", "none, or firmware switched it off", out)?,
     }
@@ -89,5 +90,26 @@ const fn said(source: CountSource) -> &'static str {
         CountSource::Dump => "each with registers of its own in the dump",
         CountSource::TopologyLeaves => "say the topology leaves of one CPU about its package",
         CountSource::Asked => "as asked",
+    }
+}
+
+/// The sizes of monitor lines. A CPU without leaf 5, or whose leaf 5 is empty as QEMU's, does not tell them.
+fn lines(smallest_bytes: u16, largest_bytes: u16) -> String {
+    match (smallest_bytes, largest_bytes) {
+        (0, 0) => "lines of a size that the CPU does not tell".to_owned(),
+        (smallest, largest) if smallest == largest => format!("lines of {smallest} bytes"),
+        (smallest, largest) => format!("lines of {smallest} to {largest} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_nobody_tells_are_no_zeroes() {
+        assert_eq!(lines(0, 0), "lines of a size that the CPU does not tell");
+        assert_eq!(lines(64, 64), "lines of 64 bytes");
+        assert_eq!(lines(64, 128), "lines of 64 to 128 bytes");
     }
 }

@@ -1,0 +1,52 @@
+//! Habits: what an emulator does otherwise than the manuals say where no case shows it, as far as a run of park's shows it.
+//!
+//! What a case shows is in [`deviations`](crate::deviations).
+
+use crate::configuration::Emulator;
+
+/// One habit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Habit {
+    /// The emulators that have it.
+    pub emulators: &'static [Emulator],
+    /// What the manuals say.
+    pub manuals: &'static str,
+    /// What the emulator does.
+    pub does: &'static str,
+    /// Why, with the place in its source where that is known.
+    pub reason: &'static str,
+    /// Which run shows it, and how.
+    pub shown_by: &'static str,
+}
+
+/// All habits.
+pub const ALL: &[Habit] = &[
+    Habit {
+        emulators: &[Emulator::Qemu],
+        manuals: "CPUID leaf 5 tells the sizes of monitor lines (SDM vol. 2A, CPUID)",
+        does: "it says 0 and 0, with MONITOR in leaf 1",
+        reason: "cpu_x86_cpuid, target/i386/cpu.c: filled in from the host alone",
+        shown_by: "the line `boot` of every trial: smallest_monitor_line_bytes",
+    },
+    Habit {
+        emulators: &[Emulator::Qemu],
+        manuals: "INIT leaves SMBASE as it is (SDM vol. 3, table 10-1)",
+        does: "it resets SMBASE to 30000h",
+        reason: "x86_cpu_reset, target/i386/cpu.c, by way of do_cpu_init",
+        shown_by: "conformance and torture: the image moves SMBASE again after each INIT, or the next SMI is nobody's",
+    },
+    Habit {
+        emulators: &[Emulator::Qemu, Emulator::Bochs],
+        manuals: "an SMI saves the state of Intel's CPUs at Intel's offsets (SDM vol. 3, table 32-3)",
+        does: "their models of Intel's CPUs save it at AMD's (APM vol. 2, table 10-1)",
+        reason: "one map for all vendors: target/i386/tcg/sysemu/smm_helper.c; cpu/smm.cc",
+        shown_by: "conformance on models of Intel's CPUs, `*/smi`: the image's handler knows both maps, and AMD's is the one that moves SMBASE",
+    },
+    Habit {
+        emulators: &[Emulator::Qemu],
+        manuals: "INIT ends HLT (SDM vol. 2A, HLT)",
+        does: "the INIT waits until something else ends HLT",
+        reason: "x86_cpu_pending_interrupt, target/i386/cpu.c, does not count it as work",
+        shown_by: "conformance, `wait-for-sipi/*`: a CPU gets there by way of a landing that waits without HLT, or it is not there yet",
+    },
+];
