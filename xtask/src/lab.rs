@@ -18,6 +18,13 @@ pub(crate) const BOCHS_LIMIT: Duration = minutes(5);
 /// The longest that the soak may take: 4 s for each generation of 16 CPUs on two cores, many times over.
 pub(crate) const SOAK_LIMIT: Duration = minutes(40);
 
+/// The longest that stock Linux may take: 3 minutes on two cores, and its kernel, of 70 MB, is fetched first.
+pub(crate) const LINUX_LIMIT: Duration = minutes(10);
+/// The longest that its long form may take: a quarter of an hour on two cores.
+pub(crate) const LINUX_SOAK_LIMIT: Duration = minutes(60);
+/// What it shows.
+const LINUX: [&str; 3] = ["linux-torture", "linux-mailbox", "linux-chain"];
+
 /// The longest that the lab on the simulator may take: 2 seconds, and it is the first that builds `park`.
 pub(crate) const SIM_LIMIT: Duration = minutes(6);
 
@@ -34,6 +41,29 @@ pub(crate) fn qemu(deadline: Deadline) -> Result<(), StageError> {
 /// Everything short on Bochs.
 pub(crate) fn bochs(deadline: Deadline) -> Result<(), StageError> {
     measure("bochs", Some(image::path()?), deadline)
+}
+
+/// Stock Linux: what it loses and the lot keeps, its CPUs by the mailbox, one kexec.
+pub(crate) fn linux(deadline: Deadline) -> Result<(), StageError> {
+    each_of_linux(&[], deadline)
+}
+
+/// The same with every way of parking and every event, with 8 CPUs, and with three Linuxes one after the other.
+pub(crate) fn linux_soak(deadline: Deadline) -> Result<(), StageError> {
+    each_of_linux(&["--long"], deadline)
+}
+
+/// All of [`LINUX`], also after one that fails.
+fn each_of_linux(arguments: &[&str], deadline: Deadline) -> Result<(), StageError> {
+    let mut failed = Vec::new();
+    for name in LINUX {
+        let mut command = park("lab");
+        command.arg(name).args(arguments).arg("--image").arg(image::path()?);
+        if let Err(error) = group::run(&mut command, deadline) {
+            failed.push(format!("{name}: {error}"));
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(StageError::new(failed.join("; "))) }
 }
 
 /// The long torture.

@@ -67,7 +67,11 @@ fn main() -> ExitCode {
             image::build(Deadline::after(image::LIMIT)).and_then(|_| counts::bless(Deadline::after(counts::LIMIT)))
         }
         Task::Soak => {
-            image::build(Deadline::after(image::LIMIT)).and_then(|_| lab::soak(Deadline::after(lab::SOAK_LIMIT)))
+            let soaks = |_| {
+                lab::soak(Deadline::after(lab::SOAK_LIMIT))?;
+                lab::linux_soak(Deadline::after(lab::LINUX_SOAK_LIMIT))
+            };
+            image::build(Deadline::after(image::LIMIT)).and_then(soaks)
         }
     };
     match result {

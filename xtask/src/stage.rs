@@ -82,7 +82,7 @@ impl Stage {
 }
 
 /// All stages, in their order: what is quick and fails often comes first.
-const STAGES: [Stage; 17] = [
+const STAGES: [Stage; 18] = [
     Stage::new("setup", Needs::Debian, setup::LIMIT, setup::run),
     Stage::new("fmt", Needs::Rust, minutes(2), tools::fmt),
     Stage::new("clippy", Needs::Rust, minutes(10), tools::clippy),
@@ -96,6 +96,7 @@ const STAGES: [Stage; 17] = [
     Stage::new("lab-qemu", Needs::Image, lab::QEMU_LIMIT, lab::qemu),
     Stage::new("lab-bochs", Needs::Image, lab::BOCHS_LIMIT, lab::bochs),
     Stage::new("matrix", Needs::Image, matrix::LIMIT, matrix::check),
+    Stage::new("lab-linux", Needs::Image, lab::LINUX_LIMIT, lab::linux),
     Stage::new("target-none", Needs::Debian, minutes(10), none::build),
     Stage::new("msrv", Needs::Debian, minutes(10), msrv::check),
     Stage::new("package", Needs::Rust, minutes(10), package::check),

@@ -1,4 +1,4 @@
-//! Stock Linux takes its CPUs out of a lot, by the ACPI mailbox that every kernel since 5.15 knows.
+//! Stock Linux takes its CPUs out of a lot, by the ACPI mailbox that kernels know since April 2022 (Linux commit f39642d0dbac).
 
 use core::time::Duration;
 use std::path::Path;
