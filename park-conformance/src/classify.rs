@@ -161,6 +161,10 @@ fn reachable(seen: &Observed, response: Response) -> Result<Response, Doubt> {
     if seen.entries == 0 && seen.fate_last.ends_machine() {
         return gone(seen.fate_last);
     }
+    // Who waited for a STARTUP, and no longer does, runs what others start.
+    if seen.entries == 0 && seen.case.mechanism == Mechanism::WaitForSipi && seen.fate_last == Fate::Taken {
+        return gone(seen.fate_last);
+    }
     if seen.confirmed == Answer::Silent {
         return Err(Doubt::Silent);
     }

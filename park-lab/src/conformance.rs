@@ -207,8 +207,12 @@ impl Place {
             (Came::Measured(seen), None) => {
                 Standing::Surprise(format!("{case}: {seen}, which no claim and no deviation says"))
             }
-            // A model without the mechanism has not the deviation either; anything else that is missing hides it.
-            (Came::Lacks(kind, why), Some(_)) if kind != LackKind::NoMechanism.name() => {
+            // A model without the mechanism has not the deviation either, nor has one whose firmware never gathers its CPUs;
+            // anything else that is missing hides it.
+            (Came::Lacks(kind, why), Some(_))
+                if kind != LackKind::NoMechanism.name()
+                    && (case.event != Event::SmiRendezvous || kind != LackKind::NoSource.name()) =>
+            {
                 Standing::Surprise(format!("{case}: {why}, and the table of deviations says what it does"))
             }
             (Came::Lacks(..), _) => Standing::Lacks,
@@ -316,6 +320,9 @@ mod tests {
         };
         assert_eq!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoWitness).len(), 1);
         assert!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoMechanism).is_empty());
+        assert_eq!(lacks(Mechanism::Hlt, Event::Smi, LackKind::NoSource).len(), 1);
+        assert_eq!(lacks(Mechanism::Hlt, Event::SmiRendezvous, LackKind::NoWitness).len(), 1);
+        assert!(lacks(Mechanism::Hlt, Event::SmiRendezvous, LackKind::NoSource).is_empty());
         assert!(lacks(Mechanism::Clgi, Event::Sipi, LackKind::NoWitness).is_empty());
         let doubt = found(epyc.place(), Mechanism::Hlt, Event::Nmi, Came::Doubt("zero".to_owned()), None);
         assert!(matches!(doubt, Standing::Surprise(_)));

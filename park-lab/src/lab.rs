@@ -19,8 +19,10 @@ use crate::tool::{self, Tool};
 use crate::trial::{CONFORMANCE, Repeat, SWEEP, Trial};
 use crate::{bochs, iso, qemu, session, simulated, sweep};
 
-/// How long an image may say nothing: UEFI is silent for 20 s on a host that has nothing else to do.
+/// How long an image may say nothing.
 const SILENCE: Duration = Duration::from_secs(90);
+/// The same where UEFI starts the image, which is silent until then: 90 s were not enough on a busy host.
+const UEFI_SILENCE: Duration = Duration::from_secs(240);
 /// Lines of the serial log that are shown after a failure.
 pub const TAIL_LINES: usize = 20;
 
@@ -173,7 +175,7 @@ fn measured(
     deadline: Deadline,
     (lines, all): (&mut Vec<String>, &mut Vec<Shown>),
 ) -> Result<Result<(), Flaw>, LabError> {
-    let mut globs = vec!["*".to_owned()];
+    let mut globs = vec![trial.cases.to_owned()];
     let mut boot = 0;
     while let Some(glob) = globs.pop() {
         boot += 1;
@@ -255,7 +257,11 @@ fn with(
     lines: &mut Vec<String>,
 ) -> Result<Exit, LabError> {
     let configuration = trial.configuration;
-    let patience = Patience { end: Deadline::after(trial.limit).or_before(deadline), silence: SILENCE };
+    let silence = match configuration.boot {
+        Boot::UefiIso | Boot::UefiSmmIso => UEFI_SILENCE,
+        Boot::Pvh | Boot::BiosIso => SILENCE,
+    };
+    let patience = Patience { end: Deadline::after(trial.limit).or_before(deadline), silence };
     let (command, wire, monitor) = match configuration.emulator {
         Emulator::Qemu => {
             let command = qemu::command(configuration, image, words, folder, patience.end)?;

@@ -30,6 +30,7 @@ pub mod rig;
 pub mod serial;
 pub mod session;
 pub mod simulated;
+pub mod smm_log;
 pub mod sweep;
 pub mod tool;
 pub mod trial;

@@ -49,6 +49,12 @@ impl Line {
         self.0.get(key)?.as_array().map(Vec::as_slice)
     }
 
+    /// A number that is a string with `0x`.
+    #[must_use]
+    pub fn hexadecimal(&self, key: &str) -> Option<u64> {
+        u64::from_str_radix(self.text(key)?.strip_prefix("0x")?, 16).ok()
+    }
+
     /// A truth in it.
     #[must_use]
     pub fn truth(&self, key: &str) -> Option<bool> {

@@ -18,6 +18,7 @@ use crate::line::Line;
 use crate::observer::Observer;
 use crate::qmp::{Delivery, MachineCheck, Qmp, Reach};
 use crate::serial::{Ended, Following, Heard, Serial};
+use crate::smm_log;
 
 /// Pause between two looks at the emulator while nothing comes.
 const POLL: Duration = Duration::from_millis(100);
@@ -189,6 +190,7 @@ impl Session<'_> {
                 self.note_registers(line.text("tag").unwrap_or_default())?;
                 return self.go();
             }
+            "smm-entries" => return self.tell_smm_entries(line),
             "mc-local" => Reach::Local,
             "mc-broadcast" => Reach::Broadcast,
             _ => return Err(LabError::Input(format!("the image asks for `{want}`, which this lab can't do"))),
@@ -207,12 +209,28 @@ impl Session<'_> {
         self.go()
     }
 
+    /// Tells the last digit of how often CPUs entered SMM that execute where `line` says. The log begins when it is asked first.
+    fn tell_smm_entries(&mut self, line: &Line) -> Result<(), LabError> {
+        let (Some(from), Some(to)) = (line.hexadecimal("from"), line.hexadecimal("to")) else {
+            return Err(LabError::Input("the image asks for `smm-entries` without from and to".to_owned()));
+        };
+        if !self.folder.join(smm_log::LOG).exists() {
+            smm_log::begin(self.qmp(ANSWER)?, Deadline::after(ANSWER))?;
+        }
+        let entries = smm_log::read(self.folder, &(from..to))?;
+        self.answer(entries.to_string().as_bytes().last().map_or(GO, core::slice::from_ref))
+    }
+
     /// Tells the image that it can go on.
     fn go(&mut self) -> Result<(), LabError> {
+        self.answer(GO)
+    }
+
+    fn answer(&mut self, bytes: &[u8]) -> Result<(), LabError> {
         let input =
             self.input.as_mut().ok_or_else(|| LabError::Input("nothing can be sent to the image".to_owned()))?;
         // An emulator that does not listen has ended: how, its status says.
-        let _ = input.write_all(GO).and_then(|()| input.flush());
+        let _ = input.write_all(bytes).and_then(|()| input.flush());
         Ok(())
     }
 

@@ -70,18 +70,15 @@ struct Sweep {
 /// What a sweep showed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shown {
-    /// Instructions of park's code on the ways that were taken; `None` if the steps are a sample, which can't tell.
-    pub instructions: Option<usize>,
+    /// Instructions of park's code on the ways that were taken, as far as that is known.
+    pub instructions: usize,
     /// Those that an NMI came right before.
     pub met: usize,
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.instructions {
-            Some(instructions) => write!(f, "an NMI before {} of {instructions} instructions", self.met),
-            None => write!(f, "an NMI before {} instructions, which are a sample", self.met),
-        }
+        write!(f, "an NMI before {} of {} instructions", self.met, self.instructions)
     }
 }
 
@@ -132,7 +129,7 @@ pub fn shown(serial: &[String], steps: Steps) -> Result<Shown, Flaw> {
     if met.len() < SAMPLE_MIN {
         return Err(flaw(format!("only {} instructions were met", met.len())));
     }
-    Ok(Shown { instructions: (steps == Steps::Exact).then_some(on_way.len()), met: met.len() })
+    Ok(Shown { instructions: on_way.len(), met: met.len() })
 }
 
 /// The sweeps in the image's lines.
@@ -284,7 +281,7 @@ mod tests {
         let mut places = way_out();
         places.push(Place::Image);
         let whole = shown(&[line("out", &told(&places))], Steps::Exact).unwrap();
-        assert_eq!((whole.met, whole.instructions), (places.len() - 1, Some(places.len() - 1)));
+        assert_eq!((whole.met, whole.instructions), (places.len() - 1, places.len() - 1));
         assert!(whole.met > 30, "{whole}");
         for gap in 1..places.len() - 1 {
             let mut less = places.clone();

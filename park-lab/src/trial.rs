@@ -34,6 +34,8 @@ pub struct Trial {
     pub configuration: &'static Configuration,
     /// The image's command line, before what the configuration adds.
     words: &'static str,
+    /// The cases that are measured, if it measures any.
+    pub cases: &'static str,
     /// How it ends.
     end: End,
     /// Mode of the local APICs, if not the configuration's.
@@ -105,6 +107,7 @@ const fn short(configuration: &'static Configuration, test: &'static str, words:
         test,
         configuration,
         words,
+        cases: "*",
         end,
         apic: None,
         missing_cpus: 0,
@@ -193,10 +196,6 @@ fn without(configuration: &'static Configuration) -> [Trial; 4] {
 /// Few samples: what they are is judged elsewhere.
 const BENCH: &str = "t=bench samples=3 idle_us=10";
 
-/// Wakes whose IPIs are lost: 10 000 in every lab, 1 000 000 in a soak.
-const LOSSES: &str = "t=bench samples=0 losses=10000";
-const LOSSES_SOAK: &str = "t=bench samples=0 losses=1000000";
-
 /// All trials on one configuration.
 fn on(configuration: &'static Configuration) -> Vec<Trial> {
     match configuration.name {
@@ -240,16 +239,8 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         }
         "qemu-counted" => {
             let twice = |trial| Trial { repeat: Repeat::Identical, ..trial };
-            let losses = short(configuration, "losses", LOSSES, End::Completes { test: "bench" });
-            let losses = Trial { limit: LONG_LIMIT, ..losses };
             let bench = short(configuration, "bench", BENCH, End::Completes { test: "bench" });
-            vec![
-                twice(smp(configuration)),
-                twice(skeleton(configuration)),
-                twice(bench),
-                losses,
-                Trial { test: "losses-soak", words: LOSSES_SOAK, length: Length::Soak, limit: SOAK_LIMIT, ..losses },
-            ]
+            vec![twice(smp(configuration)), twice(skeleton(configuration)), twice(bench)]
         }
         // The longest way is some 100 instructions.
         "bochs-ryzen-stepped" | "bochs-haswell-stepped" => vec![sweep(configuration, "t=sweep steps=120")],
@@ -267,8 +258,13 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             Trial { test: "torture-4", ..torture(configuration, FEW_GENERATIONS) },
             conformance(configuration, "t=conformance levels=5 host=yes"),
         ],
-        // A broadcast SMI: see the conformance cases. Here its firmware shares the machine with parked CPUs.
-        "qemu-smm" => vec![skeleton(configuration), torture(configuration, FEW_GENERATIONS)],
+        // Its firmware shares the machine with parked CPUs, and gathers them in SMM.
+        "qemu-smm" => {
+            let gathered = Trial { cases: "*/smi-rendezvous", ..conformance(configuration, WITH_HOST) };
+            // With SMIs that are witnessed.
+            let torture = Trial { words: "t=torture host=yes", ..torture(configuration, FEW_GENERATIONS) };
+            vec![skeleton(configuration), torture, gathered]
+        }
         // The skeleton needs three CPUs, and one with CLGI.
         "bochs-ryzen-2" | "bochs-haswell-2" | "bochs-tigerlake-2" => {
             let conformance = conformance(configuration, WITHOUT_HOST);

@@ -60,6 +60,9 @@ fn silence_and_sleep() {
     assert_eq!(doubt("hlt/intr", Script { answer: Answer::Silent, ..Script::default() }), Doubt::Silent);
     assert_eq!(doubt("hlt/nmi", Script { entries: 0, ..nmi_laps() }), Doubt::NotWoken);
     assert_eq!(doubt("clgi/init-sipi-sipi", Script { entries: 0, ..Script::default() }), Doubt::NotWoken);
+    // That a CPU does nothing any more does not make it another's, unless it waited to be started by anybody.
+    let ran_off = Script { fate_last: Fate::Taken, entries: 0, ..nmi_laps() };
+    assert_eq!(doubt("hlt/nmi", ran_off), Doubt::NotWoken);
 }
 
 #[test]

@@ -121,6 +121,14 @@ fn a_cpu_that_is_taken_away() {
     assert_eq!(response("hlt/init", gone(Fate::Reset)), Response::Reset);
     assert_eq!(response("wait-for-sipi/mc-broadcast", gone(Fate::Shutdown)), Response::Shutdown);
     assert_eq!(response("wait-for-sipi/smi-rendezvous", gone(Fate::Hangs)), Response::Hangs);
+    let ran_off = Script {
+        fate_before: Fate::WaitsForSipi,
+        fate_after: Fate::WaitsForSipi,
+        fate_last: Fate::Taken,
+        entries: 0,
+        ..Script::default()
+    };
+    assert_eq!(response("wait-for-sipi/smi-rendezvous", ran_off), Response::Taken);
     assert_eq!(response("hlt/init-sipi-sipi", gone(Fate::Taken)), Response::Taken);
     let started = Script { event: Witness { started: 1, init: 1, ..ZERO }, entries: 0, ..Script::default() };
     assert_eq!(response("hlt/init-sipi-sipi", started), Response::Taken);

@@ -23,6 +23,7 @@ pub(crate) mod parking;
 pub(crate) mod percpu;
 mod pit;
 mod probe;
+mod rendezvous;
 mod screen;
 mod serial;
 mod silicon;

@@ -42,6 +42,10 @@ pub(crate) struct PerCpu {
     pub(crate) fixed_pending: AtomicU64,
     /// Interrupts handled that nobody of the image has sent.
     pub(crate) stray_count: AtomicU64,
+    /// What it had counted of SMIs before it was parked last.
+    pub(crate) smis_before: AtomicU64,
+    /// SMIs that firmware was called for since then.
+    pub(crate) smis_called: AtomicU64,
     /// What it found in its registers when it did so last.
     pub(crate) registers: Snapshot,
     /// The CPU's number in the image; 0 is the boot CPU.
@@ -81,6 +85,8 @@ impl PerCpu {
             fixed_sent: AtomicU64::new(0),
             fixed_pending: AtomicU64::new(0),
             stray_count: AtomicU64::new(0),
+            smis_before: AtomicU64::new(0),
+            smis_called: AtomicU64::new(0),
             registers: Snapshot::new(),
             index,
             apic_id,

@@ -102,7 +102,7 @@ pub(crate) const SMRAM: Region = Region {
 impl SmiStub {
     /// Moves the SMBASE of `target`, unless it was moved before. `None` if its SMIs go elsewhere, or the memory is not there.
     ///
-    /// An INIT keeps SMBASE (SDM vol. 3, table 10-1), but QEMU's TCG resets it: to be done again after each.
+    /// An INIT keeps SMBASE (SDM vol. 3, table 10-1), on TCG too; what is there already is found, and stays.
     ///
     /// # Safety
     /// Nothing else uses [`SMRAM`]; no other CPU takes an SMI meanwhile.

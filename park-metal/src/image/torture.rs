@@ -20,7 +20,7 @@ use crate::image::parking::{Parked, cpu_field, mechanism_field};
 use crate::image::smi::{SMRAM, SmiStub};
 use crate::image::smp::{self, expect};
 use crate::image::world::World;
-use crate::image::{broken, events, percpu, serial, sled};
+use crate::image::{broken, events, percpu, rendezvous, serial, sled};
 use crate::platform::Owner;
 use crate::report::Value;
 
@@ -116,6 +116,7 @@ fn generation(
     // SAFETY: every other CPU is in its job loop, or lost.
     unsafe { owner.set() };
     fleet.plan(world, world.options.choice, number)?;
+    rendezvous::note(world)?;
     fleet.carry(world, &owner, Goal::Park);
     tally.lost += fleet.report_unless(Outcome::Parked);
     tally.parked += fleet.parked().count() as u64;
@@ -126,6 +127,7 @@ fn generation(
     for parked in fleet.parked() {
         events::fire(world, &owner, &parked, tally)?;
     }
+    rendezvous::gather(fleet, tally);
     if number % INIT_EVERY == 0 {
         if let Some(parked) = fleet.parked().find(|parked| parked.mechanism == Mechanism::Hlt) {
             events::take_by_init(world, &owner, &parked, tally)?;
@@ -156,9 +158,10 @@ pub(crate) fn wake_all(world: &World, owner: &Owner, fleet: &mut Fleet, tally: &
         expect(cpu, "the count of its entries", cpu.entries.load(Ordering::Acquire), 1)?;
         cpu.registers.check(cpu)?;
         events::witness_fixed(cpu, tally)?;
+        rendezvous::witness(world, cpu, tally)?;
         smp::check_works(world, cpu)?;
         if task.mechanism() == Mechanism::WaitForSipi && SmiStub::of(cpu).is_some() {
-            // TCG resets SMBASE on INIT.
+            // An INIT keeps SMBASE; who does not is seen here.
             // SAFETY: nothing uses the region but stubs, and no SMI is under way.
             unsafe { SmiStub::install(world, cpu) };
         }

@@ -11,9 +11,9 @@ use crate::image::area::Area;
 use crate::image::conformance::host;
 use crate::image::conformance::landing::Landing;
 use crate::image::failure::Failure;
-use crate::image::sled;
 use crate::image::smi::{AutoHalt, SMRAM};
 use crate::image::traps::FIXED_VECTOR;
+use crate::image::{rendezvous, sled};
 use crate::memory::{IMAGE, MAX_CPUS, Region};
 use crate::platform::apic::{local_apic, send_fixed, send_smi};
 
@@ -49,6 +49,7 @@ impl MetalRig<'_> {
                     apic.send_startup(target, self.landing.vector())?;
                 }
                 Event::Smi | Event::SmiNoRestart => send_smi(target)?,
+                Event::SmiRendezvous => rendezvous::call(),
                 Event::McLocal | Event::McBroadcast => {
                     if !self.check_machine(event)? {
                         return Ok(number);

@@ -6,6 +6,7 @@ use crate::image::failure::Failure;
 use crate::image::percpu::PerCpu;
 use crate::image::serial;
 use crate::image::world::World;
+use crate::memory::Region;
 use crate::report::Value;
 
 /// What the host answers with.
@@ -21,6 +22,22 @@ pub(crate) fn ask(world: &World, event: Event, target: &PerCpu) -> Result<(), Fa
     ];
     serial::emit("sync", &fields);
     answer(world)
+}
+
+/// Asks how often CPUs that execute in `region` have entered SMM, by the host's log: the last digit of the count since this was
+/// asked first.
+pub(crate) fn smm_entries(world: &World, region: &Region) -> Result<u8, Failure> {
+    let (from, to) = (Value::Hex(region.start.0), Value::Hex(region.end().0));
+    serial::emit("sync", &[("want", Value::Text("smm-entries")), ("from", from), ("to", to)]);
+    let mut digit = None;
+    world.wait(
+        || {
+            digit = serial::receive().map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10);
+            digit.is_some()
+        },
+        "the host",
+    )?;
+    digit.ok_or(Failure::Machine("the host gives no count"))
 }
 
 /// Asks for a note of the registers of all CPUs under the name `tag`, and waits until the host says that it is made.

@@ -2,6 +2,7 @@
 
 mod control;
 mod fire;
+mod gathering;
 pub(crate) mod host;
 pub(crate) mod landing;
 mod rig;

@@ -10,6 +10,7 @@ use park_core::{Event, IpiSender, LotMemory, Mechanism};
 use crate::choices::Host;
 use crate::image::ap_start::INIT_US;
 use crate::image::conformance::control;
+use crate::image::conformance::gathering::Gathering;
 use crate::image::conformance::landing::Landing;
 use crate::image::failure::Failure;
 use crate::image::lot::{self, timing};
@@ -18,7 +19,7 @@ use crate::image::percpu::PerCpu;
 use crate::image::smi::SmiStub;
 use crate::image::smp;
 use crate::image::world::{World, restart};
-use crate::image::{area, serial};
+use crate::image::{area, rendezvous, serial};
 use crate::platform::Owner;
 use crate::platform::apic::local_apic;
 use crate::report::Value;
@@ -48,8 +49,12 @@ pub(crate) struct MetalRig<'a> {
     now: Option<Now>,
     /// What has no counter of its own.
     pub(super) counted: Witness,
+    /// Whether firmware takes all CPUs into SMM where it is called; `None` until it was tried.
+    calls_rendezvous: Option<bool>,
     /// Whether laps are the event's only trace.
     laps_attest: bool,
+    /// How SMIs that firmware handles are counted, in a case of these.
+    gathering: Option<Gathering>,
     /// STARTUPs that were sent to learn whether the CPU waits for one, and that it took.
     probes: u32,
 }
@@ -61,6 +66,8 @@ pub(super) struct Now {
     pub(super) parked: Parked,
     last_event: Option<Event>,
     fate: Fate,
+    /// It is back in its kernel.
+    woken: bool,
 }
 
 impl<'a> MetalRig<'a> {
@@ -84,7 +91,9 @@ impl<'a> MetalRig<'a> {
             startup_ends_hlt: None,
             now: None,
             counted: Witness::default(),
+            calls_rendezvous: None,
             laps_attest: false,
+            gathering: None,
             probes: 0,
         }
     }
@@ -127,7 +136,7 @@ impl<'a> MetalRig<'a> {
         self.keeps_fixed_in_wait == Some(true)
     }
 
-    /// To be done after each INIT, as TCG resets SMBASE.
+    /// After a start: an INIT keeps SMBASE, and if firmware or an emulator did not, it is moved once more.
     fn move_smbase(&mut self) {
         // SAFETY: as at `new`.
         self.smi = self.smi.and_then(|_| unsafe { SmiStub::install(self.world, self.target) });
@@ -136,6 +145,23 @@ impl<'a> MetalRig<'a> {
     fn startup_ends_hlt(&mut self) -> bool {
         let (world, target, vector) = (self.world, self.target, self.landing.vector());
         *self.startup_ends_hlt.get_or_insert_with(|| control::startup_ends_hlt(world, target, vector).unwrap_or(false))
+    }
+
+    fn calls_rendezvous(&mut self) -> bool {
+        let (world, target) = (self.world, self.target);
+        *self.calls_rendezvous.get_or_insert_with(|| rendezvous::reaches(world, target).unwrap_or(false))
+    }
+
+    /// SMIs that firmware handled, at the target, since it was parked.
+    fn gathered(&mut self) -> Result<u32, Failure> {
+        let Some(mut gathering) = self.gathering else { return Ok(0) };
+        if self.now()?.woken {
+            gathering.ask_cpu(self.world, self.target)?;
+        } else {
+            gathering.ask_host(self.world)?;
+        }
+        self.gathering = Some(gathering);
+        Ok(gathering.smis())
     }
 
     /// Whether the CPU does what its kernel tells it.
@@ -175,6 +201,7 @@ impl Rig for MetalRig<'_> {
     fn fires(&mut self, case: Case) -> Result<(), Lack> {
         let lack = |kind, detail| Err(Lack { kind, detail });
         self.laps_attest = case.event == Event::Sipi;
+        self.gathering = (case.event == Event::SmiRendezvous).then(Gathering::default);
         match case.event {
             Event::Init if case.mechanism == Mechanism::WaitForSipi => {
                 lack(LackKind::NoWitness, "an INIT to a CPU that waits for SIPI changes nothing")
@@ -188,6 +215,10 @@ impl Rig for MetalRig<'_> {
             Event::Intr => lack(LackKind::NoWitness, "nothing of it is left in the local APIC once the CPU is back"),
             Event::Smi | Event::SmiNoRestart if self.smi.is_some() => Ok(()),
             Event::Smi | Event::SmiNoRestart => lack(LackKind::NoWitness, "firmware keeps SMIs to itself"),
+            Event::SmiRendezvous if self.world.options.host == Host::Absent => {
+                lack(LackKind::NoWitness, "a host must tell who enters SMM: host=yes")
+            }
+            Event::SmiRendezvous if self.calls_rendezvous() => Ok(()),
             Event::SmiRendezvous => lack(LackKind::NoSource, "this firmware calls no rendezvous"),
             Event::McLocal | Event::McBroadcast if self.world.options.host == Host::Answers => Ok(()),
             Event::McLocal | Event::McBroadcast => lack(LackKind::NoSource, "a host must raise it: host=yes"),
@@ -200,6 +231,9 @@ impl Rig for MetalRig<'_> {
         let owner = Owner { platform: self.world.platform(), lease: lot::build(self.world)? };
         // SAFETY: every other CPU is in its job loop: `end` sees to it.
         unsafe { owner.set() };
+        if let Some(gathering) = &mut self.gathering {
+            gathering.begin(self.world, self.target)?;
+        }
         let mut parked = send(&owner, self.target, own_way)?;
         await_arrival(self.world, &owner, &parked)?;
         parked.mechanism = mechanism;
@@ -210,7 +244,7 @@ impl Rig for MetalRig<'_> {
             // Through the landing and back: TCG takes an INIT in HLT only once something else ends that.
             fate = self.probe()?;
         }
-        self.now = Some(Now { owner, parked, last_event: None, fate });
+        self.now = Some(Now { owner, parked, last_event: None, fate, woken: false });
         Ok(())
     }
 
@@ -241,7 +275,7 @@ impl Rig for MetalRig<'_> {
         seen.intr = own(&self.target.fixed_count);
         seen.laps = self.laps()?;
         seen.attested = if self.laps_attest { seen.laps } else { 0 };
-        seen.smi = self.smi.map_or(0, SmiStub::count);
+        seen.smi = self.smi.map_or(0, SmiStub::count).wrapping_add(self.gathered()?);
         seen.started = self.landing.started().wrapping_sub(self.probes);
         Ok(seen)
     }
@@ -289,6 +323,7 @@ impl Rig for MetalRig<'_> {
         self.pass(SETTLE_US);
         let entries = self.target.entries.load(Ordering::Acquire).wrapping_sub(before) as u32;
         if entries != 0 {
+            self.now()?.woken = true;
             let pending = self.target.fixed_pending.load(Ordering::Acquire) as u32;
             self.counted.pending_irr = self.counted.pending_irr.wrapping_add(pending);
         }
@@ -314,7 +349,7 @@ impl MetalRig<'_> {
         let probed = self.probe()?;
         Ok(match (probed, self.now()?.fate) {
             (Fate::WaitsForSipi, _) => Fate::WaitsForSipi,
-            (_, Fate::Alive) => Fate::Taken,
+            (_, Fate::Alive | Fate::WaitsForSipi) => Fate::Taken,
             (_, known) => known,
         })
     }

@@ -7,14 +7,12 @@ use park_core::IpiSender;
 use super::panel::{Panel, QUIET_US, Reply};
 use super::{nmi, waits};
 use crate::image::failure::Failure;
+use crate::image::rendezvous::call;
 use crate::image::{counters, insn};
 use crate::platform::apic::{local_apic, send_smi};
 
 /// SMIs of [`auto_halt`].
 const SMIS: u64 = 8;
-/// The port that raises an SMI at all CPUs on PC chipsets (ICH9 datasheet, APM_CNT), and a value that stands for nothing.
-const APM_CONTROL: u16 = 0xb2;
-const APM_NOTHING: u8 = 0;
 /// A rendezvous that waits takes so much longer: EDK2 waits 100 ms and more.
 const TIME_OUT_US: u64 = 10_000;
 
@@ -131,9 +129,7 @@ pub(super) fn nmi_block(panel: &mut Panel<'_>) -> Result<Reply, Failure> {
 /// How long an SMI at all CPUs takes.
 fn smi_us(panel: &Panel<'_>) -> u64 {
     let start = insn::read_tsc();
-    insn::out_u8(APM_CONTROL, APM_NOTHING);
-    // The write may be posted: reading the port waits for it.
-    let _ = insn::in_u8(APM_CONTROL);
+    call();
     let ticks = insn::read_tsc().wrapping_sub(start);
     let ticks_per_ms = panel.world.clock.ticks_of_us(1000).max(1);
     ticks.saturating_mul(1000) / ticks_per_ms
