@@ -118,6 +118,7 @@ const HEADER: &[(u64, u32, &str)] = &[
     (header::ENTRY_POINTS + 4, 4, "offset of `bay_repark` in the lot"),
     (header::BAYS_START, 8, "physical address of the first bay"),
     (header::BAYS_END, 8, "physical address behind the last bay"),
+    (header::RESET, 4, "offset of the ACPI mailbox's reset vector in the lot, 0 if there is none"),
     (header::IDTR_PARKED, 10, "IDT pseudo-descriptor of parked CPUs"),
     (header::IDTR_ARRIVING, 10, "IDT pseudo-descriptor of arriving CPUs"),
     (header::IDTR_LEAVING, 10, "IDT pseudo-descriptor of leaving CPUs"),
@@ -223,6 +224,16 @@ State reads wake nobody and may be stale at once: confirm a CPU before you count
 After suspend to RAM or a warm reset memory may still say *Parked* of CPUs that wait for SIPI. An NMI that is sent to such a CPU may be held, and comes after
 its STARTUP, in real mode, through vector 2 at physical 8h; so does one that was held under GIF = 0 or blocked when the CPU took an INIT. So start CPUs by INIT and
 STARTUP first, with that vector at an IRET, and ring or confirm only afterwards.
+
+## The ACPI mailbox
+
+A lot that was built with a mailbox (ACPI 6.6, section 5.2.12.19) serves it beside the doorbells, for CPUs that wait by hlt or mwait with the MAILBOX flag. Wakeup: a CPU with
+this APIC id copies the vector to its bay, sets the stage LeavingByMailbox, clears the command, loads the departure map, and jumps. Test: it clears the command. A command that is
+neither, an id that no bay holds, a vector of 4 GiB or more: everybody stays parked and the command stays, since the specification has no way to refuse.
+
+The bay of a CPU that an operating system took stays its own: owner word Reserved, stage LeavingByMailbox. It comes back through the reset vector, in 64-bit mode with interrupts off,
+on tables that map the vector's page at identity, and finds its bay by its APIC id (CPUID leaf 0Bh, else 1). From the operating system's last CR3 write until the parked IDT is loaded
+an NMI or #MC is a shutdown: nobody's handlers are mapped. A CPU that no bay handed out halts there.
 
 ## The PARK table
 

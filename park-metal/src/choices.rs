@@ -120,6 +120,27 @@ impl Ending {
     }
 }
 
+/// Which version of the ACPI mailbox `linux` publishes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MailboxVersion {
+    /// Without a reset vector: who took a CPU keeps it.
+    V0,
+    /// With one: an operating system can give CPUs back.
+    V1,
+}
+
+impl MailboxVersion {
+    /// The version with this number.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "0" => Some(Self::V0),
+            "1" => Some(Self::V1),
+            _ => None,
+        }
+    }
+}
+
 /// Whether a host takes part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Host {

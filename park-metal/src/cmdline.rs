@@ -29,6 +29,7 @@
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
 //! | `kernel`, `initrd` | files in memory for `linux`: address with `0x`, colon, length in bytes | none |
 //! | `handed` | CPUs that `linux` hands on through the mailbox | all |
+//! | `mailbox` | version of the mailbox that `linux` publishes: `0`, or `1` with a reset vector | `1` |
 //! | `rsdp` | where `adopt` finds ACPI's tables, if no loader says | firmware's |
 //! | `park` | where `adopt` finds the lot if no ACPI table says | nowhere |
 //! | `append` | Linux's command line: all that follows, blanks included ([`split_append`](crate::linux::command_line::split_append)) | empty |
@@ -42,7 +43,7 @@ use park_core::lot::{ApicMode, PagingLevels};
 
 pub use self::error::CmdlineError;
 use crate::bench::BenchOptions;
-use crate::choices::{Breakage, Choice, Ending, Glob, Host, Screen, Test};
+use crate::choices::{Breakage, Choice, Ending, Glob, Host, MailboxVersion, Screen, Test};
 use crate::last_step::Keep;
 use crate::linux::File;
 use crate::silicon::{Hypervisor, QuestionSet};
@@ -109,6 +110,8 @@ pub struct Options {
     pub initrd: Option<File>,
     /// CPUs that `linux` hands on; `None` for all.
     pub handed: Option<u32>,
+    /// The mailbox that `linux` publishes.
+    pub mailbox: MailboxVersion,
     /// The RSDP, if the loader's is not the one.
     pub rsdp: Option<PhysAddr>,
     /// The lot that `adopt` takes over if ACPI knows none.
@@ -143,6 +146,7 @@ impl Default for Options {
             kernel: None,
             initrd: None,
             handed: None,
+            mailbox: MailboxVersion::V1,
             rsdp: None,
             park: None,
             screen: Screen::Lit,
@@ -164,7 +168,8 @@ impl Options {
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         let mut strangers = None;
         let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
-        let (mut kernel, mut initrd, mut handed, mut rsdp, mut park) = (None, None, None, None, None);
+        let (mut kernel, mut initrd, mut handed, mut mailbox) = (None, None, None, None);
+        let (mut rsdp, mut park) = (None, None);
         let (mut screen, mut levels) = (None, None);
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').ok_or(CmdlineError::NoValue { word })?;
@@ -241,6 +246,7 @@ impl Options {
                 "kernel" => set_once(&mut kernel, one_of(File::parse, key, value, FILE)?, key)?,
                 "initrd" => set_once(&mut initrd, one_of(File::parse, key, value, FILE)?, key)?,
                 "handed" => set_once(&mut handed, number(key, value)?, key)?,
+                "mailbox" => set_once(&mut mailbox, one_of(MailboxVersion::from_name, key, value, "0 or 1")?, key)?,
                 "rsdp" => set_once(&mut rsdp, PhysAddr(address(key, value)?), key)?,
                 "park" => set_once(&mut park, PhysAddr(address(key, value)?), key)?,
                 _ => return Err(CmdlineError::UnknownKey { key }),
@@ -277,6 +283,7 @@ impl Options {
             kernel,
             initrd,
             handed,
+            mailbox: mailbox.unwrap_or(default.mailbox),
             rsdp,
             park,
             screen: screen.unwrap_or(default.screen),

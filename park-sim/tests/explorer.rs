@@ -9,7 +9,7 @@ use park_sim::explorer::{
     explore, replay,
 };
 use park_sim::machine::{EventKind, Knob, TlbMode, Vendor};
-use park_x86::code::EXCEPTION_STUB_LEN;
+use park_x86::code::{EXCEPTION_STUB_LEN, bay_labels};
 
 /// Keeps the test within three minutes on two cores.
 const TRANSITIONS_MAX: u64 = 24_000_000;
@@ -72,8 +72,13 @@ fn every_interleaving_holds_every_property() {
 }
 
 fn check_instructions(coverage: &Coverage) {
-    let excused =
-        |offset| coverage.stub(offset).is_some_and(|stub| STUBS_WITHOUT_GATE.iter().any(|other| other.what == stub));
+    // The way in from the ACPI mailbox's reset vector is one CPU's own, and nobody's to interleave with before it is in its
+    // bay: tests/mailbox.rs executes it.
+    let reset = u64::from(bay_labels().reset)..u64::from(bay_labels().nmi_parked);
+    let excused = |offset| {
+        let stub = coverage.stub(offset);
+        reset.contains(&offset) || stub.is_some_and(|stub| STUBS_WITHOUT_GATE.iter().any(|other| other.what == stub))
+    };
     let missed = coverage.missed();
     let wrong: Vec<_> = missed.iter().filter(|(offset, _)| !excused(*offset)).collect();
     assert!(wrong.is_empty(), "never executed: {wrong:x?}");

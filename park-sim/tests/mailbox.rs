@@ -136,3 +136,128 @@ fn an_event_at_any_instruction_of_the_way_out_neither_loses_the_cpu_nor_eats_ano
         }
     }
 }
+
+/// Makes the code at the vector send its CPU to the reset vector at once: `mov eax, RESET; jmp rax`.
+fn gives_back(world: &mut World) -> u64 {
+    let reset = world.lot.as_ref().expect("a lot").lot.header().reset_vector().expect("a reset vector").0;
+    let mut code = vec![0xb8];
+    code.extend_from_slice(&u32::try_from(reset).expect("below 4 GiB").to_le_bytes());
+    code.extend_from_slice(&[0xff, 0xe0]);
+    world.machine.write_phys(VECTOR, &code);
+    reset
+}
+
+#[test]
+fn a_cpu_that_is_given_back_waits_in_its_bay_and_can_be_asked_for_again() {
+    for mechanism in [Mechanism::Mwait, Mechanism::Hlt] {
+        let (mut world, bay) = parked(mechanism);
+        gives_back(&mut world);
+        for _ in 0..3 {
+            command(&mut world.machine, WAKEUP, 1, VECTOR);
+            world.run(SETTLED).expect("runs");
+            assert_eq!(mailbox_command(&world), 0, "{mechanism}: the command is acknowledged");
+            assert_eq!(stage(&world, bay), Stage::Waiting as u64, "{mechanism}: {:#x}", world.machine.cpu(1).rip);
+            command(&mut world.machine, TEST, 1, 0);
+            world.run(SETTLED).expect("runs");
+            assert_eq!(mailbox_command(&world), 0, "{mechanism}: proof that it is back");
+        }
+        // The doorbell works again, and handlers are the lot's.
+        world.machine.inject(Event::at(1, EventKind::Nmi));
+        world.machine.inject(Event::at(1, EventKind::MachineCheck));
+        let timing = world.timing();
+        world.drive(0, Confirm::new(bay, timing)).expect("confirmed");
+        assert!(world.machine.breaches.is_empty(), "{:?}", world.machine.breaches.first());
+        world.machine.write_phys(VECTOR, &[0xf4, 0xeb, 0xfd]);
+        command(&mut world.machine, WAKEUP, 1, VECTOR);
+        world.run(SETTLED).expect("runs");
+        assert!((VECTOR..VECTOR + 3).contains(&world.machine.cpu(1).rip), "{mechanism}");
+    }
+}
+
+#[test]
+fn a_cpu_that_no_bay_handed_out_stops_at_the_reset_vector() {
+    let (mut world, bay) = parked(Mechanism::Mwait);
+    gives_back(&mut world);
+    world.run(SETTLED).expect("waits");
+    command(&mut world.machine, WAKEUP, 1, VECTOR);
+    while !(VECTOR..VECTOR + 7).contains(&world.machine.cpu(1).rip) {
+        world.machine.step(1);
+        world.machine.drain_all(1);
+    }
+    // Its bay is a faulted one by now.
+    world.machine.write_phys(DEFAULT_LOT.0 + bay.offset() + bay::STAGE, &(Stage::Faulted as u64).to_le_bytes());
+    world.run(SETTLED).expect("runs");
+    assert_eq!(world.machine.cpu(1).activity, Activity::Hlt);
+    assert_eq!(stage(&world, bay), Stage::Faulted as u64);
+    assert!(world.machine.breaches.is_empty(), "{:?}", world.machine.breaches.first());
+}
+
+#[test]
+fn the_way_back_needs_no_more_of_the_operating_systems_map_than_its_own_page() {
+    let (mut world, bay) = parked(Mechanism::Mwait);
+    let reset = gives_back(&mut world);
+    world.run(SETTLED).expect("waits");
+    // As Linux 6.12 maps a lot, which is reserved memory: the vector's page, and that of the code that goes there.
+    let tables = [0x2_0000_u64, 0x2_1000, 0x2_2000, 0x2_3000, 0x2_4000];
+    let mut entry = |table: u64, index: u64, value: u64| {
+        world.machine.write_phys(table + index * 8, &value.to_le_bytes());
+    };
+    let (page, own) = (reset & !0xfff, VECTOR & !0xfff);
+    // Two page directories and two page tables are enough wherever the lot is below 1 GiB.
+    entry(tables[0], 0, tables[1] | 0x23);
+    entry(tables[1], 0, tables[2] | 0x23);
+    for (table, mapped) in [(tables[3], own), (tables[4], page)] {
+        entry(tables[2], mapped >> 21 & 511, table | 0x23);
+        entry(table, mapped >> 12 & 511, mapped | 0x61);
+    }
+    world.machine.set_tag(PhysRange::new(tables[0], 0x5000), TAG_FIRMWARE);
+    // mov eax, TABLES; mov cr3, rax; mov eax, RESET; jmp rax
+    let mut code = vec![0xb8];
+    code.extend_from_slice(&(tables[0] as u32).to_le_bytes());
+    code.extend_from_slice(&[0x0f, 0x22, 0xd8, 0xb8]);
+    code.extend_from_slice(&(reset as u32).to_le_bytes());
+    code.extend_from_slice(&[0xff, 0xe0]);
+    world.machine.write_phys(VECTOR, &code);
+    command(&mut world.machine, WAKEUP, 1, VECTOR);
+    world.run(SETTLED).expect("runs");
+    assert_eq!(stage(&world, bay), Stage::Waiting as u64, "{:#x}", world.machine.cpu(1).rip);
+    assert!(world.machine.breaches.is_empty(), "{:?}", world.machine.breaches.first());
+}
+
+#[test]
+fn an_event_on_the_way_back_is_survived_from_the_lots_own_tables_on() {
+    let home = park_x86::code::bay_labels().home;
+    for kind in [EventKind::Nmi, EventKind::MachineCheck] {
+        let (mut before, mut behind) = (0, 0);
+        for at in 0..120 {
+            let (mut world, bay) = parked(Mechanism::Mwait);
+            let reset = gives_back(&mut world);
+            world.run(SETTLED).expect("waits");
+            command(&mut world.machine, WAKEUP, 1, VECTOR);
+            while world.machine.cpu(1).rip != reset {
+                world.machine.step(1);
+                world.machine.drain_all(1);
+            }
+            for _ in 0..at {
+                world.machine.step(1);
+                world.machine.drain_all(1);
+            }
+            let code = DEFAULT_LOT.0 + park_core::lot::header::CODE_OFFSET;
+            let is_home = stage(&world, bay) != Stage::LeavingByMailbox as u64
+                && world.machine.cpu(1).rip == code + u64::from(home);
+            behind += u64::from(is_home || behind != 0);
+            before += u64::from(behind == 0);
+            if behind != 0 {
+                world.machine.inject(Event::at(1, kind));
+                world.run(SETTLED).expect("runs");
+                assert_eq!(
+                    stage(&world, bay),
+                    Stage::Waiting as u64,
+                    "{kind:?} at {at}: {:#x}",
+                    world.machine.cpu(1).rip
+                );
+            }
+        }
+        assert!(before > 20 && behind > 20, "{kind:?}: {before} before its own tables, {behind} behind");
+    }
+}

@@ -215,6 +215,9 @@ fn write_header<M: LotMemory + ?Sized>(
     let tables_crc = checksum(memory, layout.tables_offset(), tables_len)?;
     let entry_point = |label: u32| header::CODE_OFFSET + u64::from(label);
     let bays_len = u64::from(layout.bay_count) * layout.bay_stride;
+    // The code at the reset vector knows neither another place of the roots nor an encryption bit.
+    let knows_roots = roots.lot == [phys.0 + layout::ROOT4_OFFSET, phys.0 + layout::ROOT5_OFFSET];
+    let reset = if mailbox.is_some() && knows_roots { entry_point(labels.reset) } else { 0 };
     let words = [
         (header::LEN_CRC, header::HEADER_LEN.into()),
         (header::FEATURES, pair(0, ro_compat.bits().into())),
@@ -238,6 +241,7 @@ fn write_header<M: LotMemory + ?Sized>(
         (header::ENTRY_POINTS, pair(entry_point(labels.enter), entry_point(labels.repark))),
         (header::BAYS_START, phys.0 + layout.bay_offset()),
         (header::BAYS_END, phys.0 + layout.bay_offset() + bays_len),
+        (header::RESET, reset),
     ];
     for (offset, value) in words {
         memory.store(offset, value)?;

@@ -58,6 +58,8 @@ pub const IDTR_LEAVING: u64 = 0xe0;
 pub const BAYS_START: u64 = 0xa8;
 /// Offset of the upper bound (exclusive) of bay addresses; read by bay code.
 pub const BAYS_END: u64 = 0xb0;
+/// Offset of the word with the offset, in the lot, of the ACPI mailbox's reset vector (31:0), 0 if it has none.
+pub const RESET: u64 = 0xb8;
 /// Offset of the lease word, alone on its line and outside the CRC.
 pub const LEASE: u64 = 0x140;
 /// Distance from the header to the bay code: bay code reads the header relative to its own RIP.
@@ -123,6 +125,8 @@ pub struct Header {
     pub repark_offset: u32,
     /// Physical address of the ACPI mailbox, if the bays watch one.
     pub mailbox: Option<PhysAddr>,
+    /// Offset of the mailbox's reset vector in the lot, 0 if there is none.
+    pub reset_offset: u32,
 }
 
 impl Header {
@@ -136,6 +140,16 @@ impl Header {
     #[must_use]
     pub const fn enter(&self) -> PhysAddr {
         PhysAddr(self.self_phys.0 + self.enter_offset as u64)
+    }
+
+    /// Where an operating system sends a CPU that it took through the ACPI mailbox and gives back, if it can: the reset
+    /// vector of [`acpi::madt::Wakeup`](crate::acpi::madt::Wakeup).
+    #[must_use]
+    pub const fn reset_vector(&self) -> Option<PhysAddr> {
+        match (self.mailbox, self.reset_offset) {
+            (None, _) | (_, 0) => None,
+            (Some(_), offset) => Some(PhysAddr(self.self_phys.0 + offset as u64)),
+        }
     }
 
     /// The physical address of `bay_repark`.

@@ -9,6 +9,11 @@ pub const PAGE_SIZE: u64 = 4096;
 const LARGE_PAGE: u64 = 2 << 20;
 /// Bytes of the region for bay code.
 pub const CODE_LEN: u64 = PAGE_SIZE;
+/// Offset of the lot's five-level root: behind the header, the bay code and the IDTs. Bay code that a CPU enters through the
+/// reset vector has no other way to know it: the header is not mapped there yet.
+pub const ROOT5_OFFSET: u64 = header::CODE_OFFSET + CODE_LEN + PAGE_SIZE;
+/// Offset of its four-level root.
+pub const ROOT4_OFFSET: u64 = ROOT5_OFFSET + PAGE_SIZE;
 /// The most bays that a lot may have.
 pub const BAYS_MAX: u32 = 8192;
 

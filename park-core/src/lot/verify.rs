@@ -169,6 +169,7 @@ pub(super) fn decode<M: LotMemory + ?Sized>(memory: &mut M, bay_count: u32) -> R
         enter_offset,
         repark_offset,
         mailbox: (mailbox != 0).then_some(PhysAddr(mailbox)),
+        reset_offset: memory.load(header::RESET)? as u32,
     })
 }
 
@@ -207,6 +208,9 @@ pub(super) fn check_shape(header: &Header, mapped_len: u64) -> Result<(), Error>
     let in_code = |offset: u32| (header.code_offset..code_end as u32).contains(&offset);
     if !in_code(header.enter_offset) || !in_code(header.repark_offset) {
         return bad("an entry point lies outside the bay code", header::ENTRY_POINTS, header.enter_offset.into());
+    }
+    if header.reset_offset != 0 && !in_code(header.reset_offset) {
+        return bad("the reset vector lies outside the bay code", header::RESET, header.reset_offset.into());
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ impl fmt::Display for CmdlineError<'_> {
             Self::UnknownKey { key } => {
                 write!(
                     f,
-                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, steps, case, host, ask, hypervisor, hours, minutes, keep, exit, apic, strangers, samples, seed, idle_us, target, slices, kernel, initrd, handed, rsdp, park and append"
+                    "unknown key `{key}`; there are t, cpus, timeout_ms, generations, mechanism, break, lot, steps, case, host, ask, hypervisor, hours, minutes, keep, exit, apic, strangers, samples, seed, idle_us, target, slices, kernel, initrd, handed, mailbox, rsdp, park and append"
                 )
             }
             Self::Duplicate { key } => write!(f, "`{key}` is given twice"),

@@ -30,6 +30,7 @@ fn empty_line_gives_defaults() {
             kernel: None,
             initrd: None,
             handed: None,
+            mailbox: MailboxVersion::V1,
             rsdp: None,
             park: None,
             screen: Screen::Lit,
@@ -99,7 +100,7 @@ fn keys_of_bench_are_read() {
 #[test]
 fn keys_of_linux_are_read_and_its_own_line_is_split_off() {
     let line =
-        b"t=linux kernel=0x8000000:77 initrd=0xa000000:9 handed=2 rsdp=0xf5b20 park=0x1000 append=quiet x=1 append=2";
+        b"t=linux kernel=0x8000000:77 initrd=0xa000000:9 handed=2 mailbox=0 rsdp=0xf5b20 park=0x1000 append=quiet x=1 append=2";
     let (own, append) = crate::linux::command_line::split_append(line);
     assert_eq!(append, b"quiet x=1 append=2");
     let expected = Options {
@@ -107,6 +108,7 @@ fn keys_of_linux_are_read_and_its_own_line_is_split_off() {
         kernel: File::parse("0x8000000:77"),
         initrd: File::parse("0xa000000:9"),
         handed: Some(2),
+        mailbox: MailboxVersion::V0,
         rsdp: Some(PhysAddr(0xf_5b20)),
         park: Some(PhysAddr(0x1000)),
         ..Options::default()
@@ -114,6 +116,8 @@ fn keys_of_linux_are_read_and_its_own_line_is_split_off() {
     assert_eq!(Options::parse(own), Ok(expected));
     let refused = CmdlineError::NotOneOf { key: "kernel", value: "0x1000", choices: FILE };
     assert_eq!(Options::parse(b"kernel=0x1000"), Err(refused));
+    let refused = CmdlineError::NotOneOf { key: "mailbox", value: "2", choices: "0 or 1" };
+    assert_eq!(Options::parse(b"mailbox=2"), Err(refused));
 }
 
 #[test]

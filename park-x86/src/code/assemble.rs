@@ -7,12 +7,17 @@ use crate::registers::{cpuid, msr};
 use core::arch::global_asm;
 use core::slice;
 use park_core::Mechanism;
-use park_core::lot::{Command, Doorbell, Phase, Stage, WaitFlags, bay, header};
+use park_core::lot::{Command, Doorbell, OwnerState, Phase, Stage, WaitFlags, bay, header, layout};
 
 /// Wakeup, a command of the mailbox (ACPI 6.4, "Multiprocessor Wakeup Mailbox Structure").
 const MAILBOX_WAKEUP: u32 = 1;
 /// Test, a command of the mailbox of version 1 (ACPI 6.6).
 const MAILBOX_TEST: u32 = 2;
+
+/// What stays in CR4 of a CPU that an operating system gives back: what 64-bit mode and SSE need, machine checks, and VMXE,
+/// which a CPU in VMX operation can't clear.
+const CR4_RESET_KEEP: Cr4 =
+    Cr4::PAE.union(Cr4::MCE).union(Cr4::OSFXSR).union(Cr4::OSXMMEXCPT).union(Cr4::LA57).union(Cr4::VMXE);
 
 #[cfg(not(target_os = "uefi"))]
 macro_rules! rodata {
@@ -104,6 +109,13 @@ global_asm!(
     CR4_LA57 = const Cr4::LA57.bits(),
     MAILBOX_WAKEUP = const MAILBOX_WAKEUP,
     MAILBOX_TEST = const MAILBOX_TEST,
+    OWNER = const bay::OWNER,
+    RESERVED = const OwnerState::Reserved as u8,
+    ROOT4_TABLE = const layout::ROOT4_OFFSET,
+    ROOT5_TABLE = const layout::ROOT5_OFFSET,
+    EFER_NXE = const Efer::NXE.bits(),
+    CR4_MCE = const Cr4::MCE.bits(),
+    CR4_RESET_KEEP = const CR4_RESET_KEEP.bits(),
 );
 
 global_asm!(

@@ -286,3 +286,65 @@ park_bay_code_start:
     lidt    [rip + .Lbay_code - {CODE_OFFSET} + {IDTR_ARRIVING}]
     mov     qword ptr [rbx + {STAGE}], {ARRIVING}
     jmp     .Lbay_tables
+
+# ---- given back through the ACPI mailbox's reset vector --------------------------------------------------------
+# In:  64-bit mode, IF = 0, CR3 = tables of the operating system's that map *this page* at identity, and of the lot perhaps
+#      nothing else (Linux 6.12, acpi_mp_setup_reset). All other registers are the operating system's.
+# An NMI or #MC is a shutdown from the operating system's CR3 write on until the parked IDT is loaded below, as at any
+# firmware's reset vector: nobody's handlers are mapped.
+.Lbay_reset:
+    cli
+    cld
+    mov     ecx, {EFER}
+    rdmsr
+    or      eax, {EFER_NXE}                 # the lot's tables have no-execute bits
+    wrmsr
+    mov     rcx, cr4
+    mov     eax, {CR4_RESET_KEEP}           # PGE, PCIDE, CET, PKS, LASS and FRED off; VMXE and LA57 can't change here
+    and     rax, rcx
+    or      eax, {CR4_MCE}
+    mov     cr4, rax
+    lea     rax, [rip + .Lbay_code - {CODE_OFFSET} + {ROOT4_TABLE}]     # the header is not mapped yet
+    lea     rdx, [rip + .Lbay_code - {CODE_OFFSET} + {ROOT5_TABLE}]
+    test    ecx, {CR4_LA57}
+    cmovnz  rax, rdx
+    mov     cr3, rax
+    xor     eax, eax
+    mov     dr7, rax
+    cpuid
+    cmp     eax, 0xb                        # "Extended Topology": EDX = the whole APIC id, if EBX is not 0 (Intel SDM
+    jb      .Lreset_old                     # vol. 2, CPUID)
+    mov     eax, 0xb
+    xor     ecx, ecx
+    cpuid
+    test    ebx, ebx
+    jnz     .Lreset_search
+.Lreset_old:
+    mov     eax, 1
+    cpuid
+    mov     edx, ebx
+    shr     edx, 24
+.Lreset_search:
+    mov     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAYS_START}]
+.Lreset_look:
+    cmp     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAYS_END}]
+    jae     .Lbay_stopped                   # no bay of this lot handed it out
+    cmp     edx, [rbx + {IDENTITY}]
+    jne     .Lreset_next
+    cmp     qword ptr [rbx + {STAGE}], {LEAVING_BY_MAILBOX}
+    jne     .Lreset_next
+    cmp     byte ptr [rbx + {OWNER}], {RESERVED}
+    je      .Lreset_found
+.Lreset_next:
+    sub     rbx, [rip + .Lbay_code - {CODE_OFFSET} + {BAY_MASK}]        # the mask is minus the stride
+    jmp     .Lreset_look
+.Lreset_found:
+    lea     rsp, [rbx + {FAULT_STACK_TOP}]
+    xor     eax, eax
+    mov     ss, eax
+    mov     ds, eax
+    mov     es, eax
+    mov     fs, eax
+    mov     gs, eax
+    mov     qword ptr [rbx + {STAGE}], {ARRIVING}
+    jmp     .Lbay_tables

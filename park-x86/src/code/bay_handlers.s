@@ -235,3 +235,4 @@ park_bay_code_labels:
     .long   .Lbay_stopped - .Lbay_code
     .long   .Lnmi_nested - .Lbay_code
     .long   .Lnmi_first - .Lbay_code
+    .long   .Lbay_reset - .Lbay_code

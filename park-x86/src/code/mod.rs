@@ -41,6 +41,9 @@ pub struct BayLabels {
     pub nmi_nested: u32,
     /// What it does after that, and otherwise.
     pub nmi_first: u32,
+    /// Where a CPU enters that an operating system gives back through the ACPI mailbox's reset vector. It ends where
+    /// [`nmi_parked`](Self::nmi_parked) begins.
+    pub reset: u32,
 }
 
 /// Offsets of labels in the owner text, as `owner.s` lists them.
@@ -86,7 +89,7 @@ pub fn owner_labels() -> OwnerLabels {
     assemble::owner_labels()
 }
 
-const _: () = assert!(mem::size_of::<BayLabels>() == 15 * 4 && mem::size_of::<OwnerLabels>() == 5 * 4);
+const _: () = assert!(mem::size_of::<BayLabels>() == 16 * 4 && mem::size_of::<OwnerLabels>() == 5 * 4);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use park_core::acpi::{AcpiError, Signature};
 use park_core::{ApicId, PhysAddr};
 
 use super::{Places, enter};
+use crate::choices::MailboxVersion;
 use crate::image::failure::Failure;
 use crate::image::loader::identity_bytes;
 use crate::image::serial;
@@ -38,7 +39,11 @@ pub(super) fn write(world: &World, owner: &Owner, places: &Places, handed: u32) 
         let cpu = world.cpus().find(|cpu| cpu.apic_id == apic_id);
         cpu.is_some_and(|cpu| cpu.index <= handed)
     };
-    let wakeup = Wakeup { mailbox: places.mailbox.start, reset_vector: None };
+    let reset_vector = match world.options.mailbox {
+        MailboxVersion::V0 => None,
+        MailboxVersion::V1 => owner.lease.lot().header().reset_vector(),
+    };
+    let wakeup = Wakeup { mailbox: places.mailbox.start, reset_vector };
     let old = firmware.find(Signature::MADT, &identity_bytes)?;
     // Two pages for the MADT: 64 CPUs have 1 KiB.
     put(MADT, madt::write(&mut page, old, &wakeup, stays)?);
@@ -52,6 +57,7 @@ pub(super) fn write(world: &World, owner: &Owner, places: &Places, handed: u32) 
     let fields = [
         ("rsdp", Value::Hex(at(RSDP).0)),
         ("mailbox", Value::Hex(places.mailbox.start.0)),
+        ("reset_vector", Value::Hex(reset_vector.map_or(0, |vector| vector.0))),
         ("madt", Value::Hex(at(MADT).0)),
         ("park", Value::Hex(at(PARK).0)),
         ("bytes", Value::Number(places.tables.len_bytes)),

@@ -3,7 +3,7 @@
 //!
 //! Shown of each CPU: what is no request of its own leaves it parked, the command stays; a Test is acknowledged, an NMI and
 //! the doorbell still work; a Wakeup is acknowledged once the vector is copied, and leads the CPU there exactly once; it is
-//! then a whole CPU, and can park again.
+//! then a whole CPU, and can be given back through the reset vector and asked for again, or give back its bay.
 
 mod page;
 
@@ -13,7 +13,7 @@ use park_core::acpi::madt::{self, Wakeup};
 use park_core::acpi::{AcpiError, Signature, root};
 use park_core::lot::{Stage, bay};
 use park_core::op::Confirm;
-use park_core::{ApicId, IpiSender, LotMemory, Mechanism, PlatformError};
+use park_core::{ApicId, IpiSender, LotMemory, Mechanism, PhysAddr, PlatformError};
 use park_x86::orders::Orders;
 
 use self::page::Mailbox;
@@ -40,6 +40,10 @@ const QUIET_US: u64 = 20_000;
 const ASLEEP_US: u64 = 1_000;
 /// How often every CPU goes in and out by each mechanism.
 const ROUNDS: u64 = 2;
+/// How often each is given back through the reset vector, in each round.
+const RETURNS: u32 = 2;
+/// The stage of a bay whose CPU an operating system has.
+const HANDED_OUT: u64 = Stage::LeavingByMailbox as u64;
 /// How CPUs can watch the mailbox.
 const MECHANISMS: [Mechanism; 2] = [Mechanism::Mwait, Mechanism::Hlt];
 /// Commands (ACPI 6.6, section 5.2.12.19), and a number that is none.
@@ -63,10 +67,10 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
     let table = place("MADT", PAGE_BYTES, &[trampoline, landing, image, pool, lot, page])?;
     // SAFETY: usable memory at identity that was found free.
     unsafe { write_region(page, 0, &[]) };
-    publish(world, table, page)?;
-    let mailbox = found(table)?;
     let lease = lot::build_with(world, world.online(), Some(page.start))?;
     let owner = Owner { platform: world.platform(), lease };
+    publish(world, table, page, &owner)?;
+    let (mailbox, reset_vector) = found(table)?;
     // SAFETY: every other CPU is in its job loop.
     unsafe { owner.set() };
     let mut shown = 0;
@@ -74,7 +78,7 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
         match detect_here().orders(mechanism, 0).and_then(Orders::watching_mailbox) {
             Ok(orders) => {
                 for _ in 0..ROUNDS {
-                    shown += round(world, &owner, mailbox, &orders)?;
+                    shown += round(world, &owner, (mailbox, reset_vector), &orders)?;
                 }
             }
             Err(why) => {
@@ -88,9 +92,9 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
 }
 
 /// As firmware: a MADT with the mailbox, which lies in `page`.
-fn publish(world: &World, table: Region, page: Region) -> Result<(), Failure> {
+fn publish(world: &World, table: Region, page: Region, owner: &Owner) -> Result<(), Failure> {
     let firmware = root::open(world.rsdp.ok_or(AcpiError::NoRsdp)?, &identity_bytes)?;
-    let wakeup = Wakeup { mailbox: page.start, reset_vector: None };
+    let wakeup = Wakeup { mailbox: page.start, reset_vector: owner.lease.lot().header().reset_vector() };
     let mut buffer = [0; PAGE_BYTES as usize];
     let written = madt::write(&mut buffer, firmware.find(Signature::MADT, &identity_bytes)?, &wakeup, |_| true)?;
     // SAFETY: usable memory at identity that was found free.
@@ -98,18 +102,24 @@ fn publish(world: &World, table: Region, page: Region) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As operating system: the mailbox that the MADT names.
-fn found(table: Region) -> Result<Mailbox, Failure> {
+/// As operating system: the mailbox that the MADT names, and its reset vector.
+fn found(table: Region) -> Result<(Mailbox, PhysAddr), Failure> {
     let out_of_reach = AcpiError::Unreadable { at: table.start };
     let bytes = identity_bytes(table.start, PAGE_BYTES as usize).ok_or(out_of_reach)?;
     let madt = park_core::acpi::table::check(bytes, Signature::MADT)?;
     let wakeup = madt::wakeup(madt)?.ok_or(Failure::Machine("the MADT has no mailbox"))?;
+    let reset_vector = wakeup.reset_vector.ok_or(Failure::Machine("the mailbox has no reset vector"))?;
     // SAFETY: the page was found free, and is nothing else from here on.
-    Ok(unsafe { Mailbox::new(wakeup.mailbox) })
+    Ok((unsafe { Mailbox::new(wakeup.mailbox) }, reset_vector))
 }
 
 /// Parks every other CPU at the mailbox, and gets each of them out. Returns how many.
-fn round(world: &World, owner: &Owner, mailbox: Mailbox, orders: &Orders) -> Result<u64, Failure> {
+fn round(
+    world: &World,
+    owner: &Owner,
+    (mailbox, reset_vector): (Mailbox, PhysAddr),
+    orders: &Orders,
+) -> Result<u64, Failure> {
     let mut handed = 0;
     for cpu in world.others() {
         let parked = send_with(owner, cpu, orders.mechanism, orders.wait_flags)?;
@@ -117,7 +127,15 @@ fn round(world: &World, owner: &Owner, mailbox: Mailbox, orders: &Orders) -> Res
         let laps = waits(world, owner, &parked)?;
         refuses(world, owner, mailbox, &parked)?;
         answers(world, owner, mailbox, &parked)?;
-        comes(world, owner, mailbox, &parked)?;
+        for _ in 0..RETURNS {
+            comes(world, owner, mailbox, &parked, 0)?;
+            expect(cpu, "the stage of a bay whose CPU was handed out", stage(owner, &parked)?, HANDED_OUT)?;
+            smp::check_works(world, cpu)?;
+            cpu.give(page::give_back, reset_vector.0)?;
+            world.wait(|| stage(owner, &parked) == Ok(Stage::Waiting as u64), "a CPU that was given back")?;
+            answers(world, owner, mailbox, &parked)?;
+        }
+        leaves(world, owner, mailbox, &parked)?;
         let fields = [cpu_field(&parked), mechanism_field(&parked), ("laps_in_quiet", Value::Number(laps))];
         serial::emit("handed", &fields);
         handed += 1;
@@ -209,22 +227,30 @@ fn answers(world: &World, owner: &Owner, mailbox: Mailbox, parked: &Parked) -> R
     expect(parked.cpu, "the stage after a Test", stage(owner, parked)?, Stage::Waiting as u64)
 }
 
-/// A Wakeup: the command is cleared, and whatever the operating system writes from then on, the CPU goes where it was told.
-fn comes(world: &World, owner: &Owner, mailbox: Mailbox, parked: &Parked) -> Result<(), Failure> {
+/// A Wakeup: the command is cleared, and whatever the operating system writes from then on, the CPU goes where it was told,
+/// with this argument.
+fn comes(world: &World, owner: &Owner, mailbox: Mailbox, parked: &Parked, argument: u64) -> Result<(), Failure> {
     let cpu = parked.cpu;
     let area = Area::of(cpu);
-    cpu.entries.store(0, Ordering::Release);
     let arrivals = cpu.arrivals.load(Ordering::Acquire);
     cpu.phys_offset.store(0, Ordering::Release);
     // SAFETY: the CPU is parked.
     unsafe { area.write_tables() };
-    page::prepare(&ap_start::entry(area.stack_top(), FETCHED | u64::from(parked.bay.index())));
+    page::prepare(&ap_start::entry(area.stack_top(), argument));
     post(world, owner, mailbox, parked, (WAKEUP, cpu.apic_id, page::entry()))?;
     world.wait(|| mailbox.command() == NOOP, "a Wakeup to be acknowledged")?;
     // The next request of a hasty operating system.
     mailbox.set_vector(u64::MAX);
     mailbox.ask(NOOP, ApicId(u32::MAX));
     world.wait(|| cpu.arrivals.load(Ordering::Acquire) > arrivals, "a CPU that was asked for in its job loop")?;
+    expect(cpu, "the count of its arrivals", cpu.arrivals.load(Ordering::Acquire), arrivals + 1)
+}
+
+/// A Wakeup of a CPU that gives back its bay, and finds its registers as they should be.
+fn leaves(world: &World, owner: &Owner, mailbox: Mailbox, parked: &Parked) -> Result<(), Failure> {
+    let cpu = parked.cpu;
+    cpu.entries.store(0, Ordering::Release);
+    comes(world, owner, mailbox, parked, FETCHED | u64::from(parked.bay.index()))?;
     expect(cpu, "the count of its entries", cpu.entries.load(Ordering::Acquire), 1)?;
     cpu.registers.check(cpu)?;
     expect(cpu, "the bay's stage after leaving", stage(owner, parked)?, Stage::Out as u64)?;

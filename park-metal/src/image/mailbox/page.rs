@@ -1,6 +1,6 @@
 //! The mailbox's page as an operating system uses it, and where it wants its CPUs.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use park_core::{ApicId, Entry, PhysAddr};
@@ -28,6 +28,12 @@ pub(super) fn prepare(next: &Entry) {
     for (slot, value) in NEXT.iter().zip([next.rsp, next.cr3.0, next.arg]) {
         slot.store(value, Ordering::Release);
     }
+}
+
+/// The job of a CPU that an operating system gives back: to the reset vector, on tables that map it at identity.
+pub(super) extern "C" fn give_back(reset_vector: u64) {
+    // SAFETY: the image maps all lots at identity; the lot's code takes over, and nothing of this CPU's stack is needed.
+    unsafe { asm!("cli", "jmp {}", in(reg) reset_vector, options(noreturn)) }
 }
 
 /// A mailbox.
