@@ -1,6 +1,9 @@
 //! What the benches measure on: a lot in plain memory, and worlds of the simulator.
 #![forbid(unsafe_code)]
 
+pub mod doorbell;
+pub mod guest;
+
 use cpu_park::detect;
 use park_core::lot::{Layout, Lot, PagingLevels};
 use park_core::op::Bay;

@@ -196,6 +196,10 @@ fn without(configuration: &'static Configuration) -> [Trial; 4] {
 /// Few samples: what they are is judged elsewhere.
 const BENCH: &str = "t=bench samples=3 idle_us=10";
 
+/// Wakes whose IPIs are lost: 10 000 in every lab, 1 000 000 in a soak.
+const LOSSES: &str = "t=bench samples=0 losses=10000";
+const LOSSES_SOAK: &str = "t=bench samples=0 losses=1000000";
+
 /// All trials on one configuration.
 fn on(configuration: &'static Configuration) -> Vec<Trial> {
     match configuration.name {
@@ -239,8 +243,16 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         }
         "qemu-counted" => {
             let twice = |trial| Trial { repeat: Repeat::Identical, ..trial };
+            let losses = short(configuration, "losses", LOSSES, End::Completes { test: "bench" });
+            let losses = Trial { limit: LONG_LIMIT, ..losses };
             let bench = short(configuration, "bench", BENCH, End::Completes { test: "bench" });
-            vec![twice(smp(configuration)), twice(skeleton(configuration)), twice(bench)]
+            vec![
+                twice(smp(configuration)),
+                twice(skeleton(configuration)),
+                twice(bench),
+                losses,
+                Trial { test: "losses-soak", words: LOSSES_SOAK, length: Length::Soak, limit: SOAK_LIMIT, ..losses },
+            ]
         }
         // The longest way is some 100 instructions.
         "bochs-ryzen-stepped" | "bochs-haswell-stepped" => vec![sweep(configuration, "t=sweep steps=120")],

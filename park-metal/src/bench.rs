@@ -166,11 +166,13 @@ pub struct BenchOptions {
     pub target: u32,
     /// The longest slice of the target, in ticks, under an emulator that counts instructions; 0 for whole ones.
     pub slices: u32,
+    /// Wakes whose IPIs are lost now and then.
+    pub losses: u32,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { samples: DEFAULT_SAMPLES, seed: 1, idle_us: DEFAULT_IDLE_US, target: 1, slices: 0 }
+        Self { samples: DEFAULT_SAMPLES, seed: 1, idle_us: DEFAULT_IDLE_US, target: 1, slices: 0, losses: 0 }
     }
 }
 

@@ -24,6 +24,7 @@
 //! | `seed` | what decides the order of rows and the idle times of `bench` | 1 |
 //! | `idle_us` | the longest idle time before each wake of `bench`, in µs | 1000 |
 //! | `target` | the CPU, by its number, that `bench` parks and wakes | 1 |
+//! | `losses` | wakes in `bench` whose IPIs are lost now and then, after its rounds | 0 |
 //! | `slices` | in `bench`, the longest turn of the target in ticks, where CPUs take turns; 0 for whole ones | 0 |
 //! | `screen` | whether lines show on a screen in text mode, where there is one: `yes`, `no` | `yes` |
 //! | `exit` | how the machine ends: `qemu`, `bochs`, `halt` | `qemu` |
@@ -167,7 +168,8 @@ impl Options {
         let (mut choice, mut breakage, mut lot, mut steps, mut stride) = (None, None, None, None, None);
         let (mut ask, mut hypervisor, mut hours, mut minutes, mut keep) = (None, None, None, None, None);
         let mut strangers = None;
-        let (mut samples, mut seed, mut idle_us, mut target, mut slices) = (None, None, None, None, None);
+        let (mut samples, mut seed, mut idle_us, mut target, mut slices, mut losses) =
+            (None, None, None, None, None, None);
         let (mut kernel, mut initrd, mut handed, mut mailbox) = (None, None, None, None);
         let (mut rsdp, mut park) = (None, None);
         let (mut screen, mut levels) = (None, None);
@@ -240,6 +242,7 @@ impl Options {
                 "seed" => set_once(&mut seed, number(key, value)?, key)?,
                 "idle_us" => set_once(&mut idle_us, number(key, value)?, key)?,
                 "slices" => set_once(&mut slices, number(key, value)?, key)?,
+                "losses" => set_once(&mut losses, number(key, value)?, key)?,
                 "target" => set_once(&mut target, number(key, value)?, key)?,
                 "screen" => set_once(&mut screen, one_of(Screen::from_name, key, value, "yes or no")?, key)?,
                 "timeout_ms" => set_once(&mut timeout_ms, number(key, value)?, key)?,
@@ -279,6 +282,7 @@ impl Options {
                 idle_us: idle_us.unwrap_or(default.bench.idle_us),
                 target: target.unwrap_or(default.bench.target),
                 slices: slices.unwrap_or(default.bench.slices),
+                losses: losses.unwrap_or(default.bench.losses),
             },
             kernel,
             initrd,

@@ -67,7 +67,7 @@ mod tests {
         assert!(chosen(&everything).len() > 20);
         assert!(!chosen(&everything).iter().any(|name| name.contains("-16/")));
         let soak = Arguments { soak: true, ..everything.clone() };
-        assert_eq!(chosen(&soak), ["qemu-epyc-16/torture"]);
+        assert_eq!(chosen(&soak), ["qemu-epyc-16/torture", "qemu-counted/losses-soak"]);
         let bochs = Arguments { rig: Some("bochs".to_owned()), ..everything.clone() };
         assert!(chosen(&bochs).iter().all(|name| name.starts_with("bochs-")));
         let models = Arguments { cpu: vec!["ryzen".to_owned(), "tigerlake".to_owned()], ..everything.clone() };

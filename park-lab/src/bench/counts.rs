@@ -112,7 +112,8 @@ pub fn is_assembly(name: &str) -> bool {
 }
 
 /// The table of a run.
-fn table(log: &Log) -> BTreeMap<String, u64> {
+#[must_use]
+pub fn table(log: &Log) -> BTreeMap<String, u64> {
     let mut table = BTreeMap::new();
     for (series, ticks) in &log.samples {
         if let Some(count) = count(series, ticks) {

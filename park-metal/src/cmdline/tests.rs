@@ -26,7 +26,7 @@ fn empty_line_gives_defaults() {
             soak_minutes: 0,
             keep: Keep::Ram,
             strangers: None,
-            bench: BenchOptions { samples: 1000, seed: 1, idle_us: 1000, target: 1, slices: 0 },
+            bench: BenchOptions { samples: 1000, seed: 1, idle_us: 1000, target: 1, slices: 0, losses: 0 },
             kernel: None,
             initrd: None,
             handed: None,
@@ -88,9 +88,9 @@ fn keys_of_silicon_and_soak_are_read() {
 
 #[test]
 fn keys_of_bench_are_read() {
-    let bench = BenchOptions { samples: 64, seed: 9, idle_us: 20, target: 3, slices: 5 };
+    let bench = BenchOptions { samples: 64, seed: 9, idle_us: 20, target: 3, slices: 5, losses: 6 };
     assert_eq!(
-        Options::parse(b"t=bench samples=64 seed=9 idle_us=20 target=3 slices=5"),
+        Options::parse(b"t=bench samples=64 seed=9 idle_us=20 target=3 slices=5 losses=6"),
         Ok(Options { test: Test::Bench, bench, ..Options::default() })
     );
     assert_eq!(Options::parse(b"seed=x"), Err(CmdlineError::NotANumber { key: "seed", value: "x" }));

@@ -1,11 +1,14 @@
 //! Many CPUs, in plain memory: what carrying out costs by itself.
 
+use crate::stage::{Stage as Machine, outcomes};
+use crate::support;
 use core::cell::RefCell;
 use park_core::lot::{ApicMode, Layout, PagingLevels, Stage, WaitFlags, bay};
 use park_core::op::{Lease, Processor};
 use park_core::{ApicId, Clock, IpiSender, LotMemory, Mechanism, PhysAddr, PlatformError, Summon, Ticks};
 use park_policy::carry::{Carry, Goal, Lane, Outcome, Pace, Tally, Task, Terms, drive};
 use park_policy::{Placement, timeout_us};
+use park_sim::machine::Vendor;
 use park_x86::builder::{LotParameters, build};
 use std::time::Instant;
 
@@ -113,4 +116,33 @@ fn a_thousand_cpus_are_parked_and_each_has_a_bay_of_its_own() {
     let mut bays: Vec<_> = tasks.iter().filter_map(|task| task.bay().map(|bay| bay.index())).collect();
     bays.sort_unstable();
     assert!(bays.iter().copied().eq(0..CPUS));
+}
+
+/// CPUs that are woken together, besides the one that wakes them.
+const GROUP: usize = 15;
+/// Rounds that they may take, by those of one.
+const ROUNDS_MAX: u64 = 3;
+
+/// Rounds until so many CPUs, parked by `mechanism`, have been woken, so many at a time.
+fn rounds(mechanism: Mechanism, others: usize, lanes: usize) -> u64 {
+    let config = support::machine(Vendor::Intel, others + 1);
+    let machine = Machine::new(config, PagingLevels::Four, others as u32 + 1, 7);
+    let mut tasks = machine.tasks(&[mechanism], 300_000);
+    machine.carry(Goal::Park, &mut tasks, lanes, machine.pace());
+    let rounds = machine.rounds(Goal::Wake, &mut tasks, lanes);
+    assert!(outcomes(&tasks).iter().all(|outcome| *outcome == Outcome::Woken), "{:?}", outcomes(&tasks));
+    machine.assert_no_breach();
+    rounds
+}
+
+#[test]
+fn fifteen_cpus_are_woken_in_less_than_three_times_the_rounds_of_one() {
+    for mechanism in [Mechanism::Hlt, Mechanism::Mwait] {
+        let (one, together, in_turn) =
+            (rounds(mechanism, 1, 1), rounds(mechanism, GROUP, GROUP), rounds(mechanism, GROUP, 1));
+        println!("{mechanism:?}: {one} rounds for one, {together} for {GROUP} together, {in_turn} one by one");
+        assert!(together <= ROUNDS_MAX * one, "{mechanism:?}: {together} rounds for {GROUP}, {one} for one");
+        // A test that sees no difference between together and one by one would see none of anything.
+        assert!(in_turn > ROUNDS_MAX * one, "{mechanism:?}: {in_turn} rounds one by one, {one} for one");
+    }
 }

@@ -19,6 +19,8 @@ pub(crate) const TICKS_PER_SECOND: u64 = 1_000_000;
 const PAUSE_STEPS: u64 = 6;
 /// Steps of other CPUs while it waits, at a time.
 const WAIT_STEPS: u64 = 64;
+/// Steps of each other CPU in a round: few, so that rounds tell ways of waiting apart.
+const ROUND_STEPS: u64 = 4;
 /// More steps than any carry takes here.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -163,6 +165,32 @@ impl Stage {
             reply = self.perform(&step);
             let pause = self.world.borrow_mut().scheduler.rng.below(PAUSE_STEPS);
             self.others(pause);
+        }
+        panic!("{goal:?} does not end");
+    }
+
+    /// Carries out with so many lanes, and returns how many rounds that took. In a round each other CPU takes as many steps, so
+    /// that a round is as long on a large machine as on a small one.
+    pub(crate) fn rounds(&self, goal: Goal, tasks: &mut [Task], lanes: usize) -> u64 {
+        let mut storage = vec![Lane::EMPTY; lanes];
+        let mut entries = StageEntries(self);
+        let lease = self.lease();
+        let mut carry = Carry::new(goal, tasks, &mut storage, &lease, self.pace()).with_entries(&mut entries);
+        let (mut reply, mut rounds) = (Reply::Start, 0);
+        for _ in 0..STEPS_MAX {
+            let now = self.world.borrow().machine.tsc();
+            reply = match carry.next(reply, now) {
+                Step::Done(()) => return rounds,
+                Step::Wait { .. } => {
+                    rounds += 1;
+                    self.others(0);
+                    let mut world = self.world.borrow_mut();
+                    let others = (0..self.config.cpus.len()).filter(|cpu| *cpu != self.boss);
+                    others.for_each(|cpu| (0..ROUND_STEPS).for_each(|_| drop(world.step(cpu).expect("it runs"))));
+                    Reply::Waited
+                }
+                step => self.perform(&step),
+            };
         }
         panic!("{goal:?} does not end");
     }

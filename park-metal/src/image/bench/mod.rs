@@ -4,6 +4,7 @@
 //! those of the TSC: time on a machine, and instructions under an emulator that counts them.
 
 mod group;
+mod losses;
 mod parked;
 mod rest;
 mod rivals;
@@ -76,6 +77,9 @@ pub(crate) fn run(world: &World) -> Result<(), Failure> {
     let mut counts = [Count::default(); Row::ALL.len()];
     firmware(&mut counts);
     rounds(world, &owner, target, &mut counts)?;
+    if options.losses != 0 {
+        losses::run(world, &owner, target)?;
+    }
     for cpu in resting() {
         rest::end(world, cpu)?;
     }
