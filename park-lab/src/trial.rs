@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use park_conformance::matches_glob;
 
-use crate::configuration::{Configuration, Emulator};
+use crate::configuration::{Boot, Configuration, Emulator};
 use crate::judge::{End, Expected};
 
 /// When a trial runs.
@@ -103,6 +103,11 @@ const SOAK_GENERATIONS: u32 = 100;
 const INVALID_OPCODE: u64 = 6;
 
 const fn short(configuration: &'static Configuration, test: &'static str, words: &'static str, end: End) -> Trial {
+    // UEFI alone may take longer than everything else.
+    let limit = match configuration.boot {
+        Boot::Pvh | Boot::BiosIso => LIMIT,
+        Boot::UefiIso | Boot::UefiSmmIso => LONG_LIMIT,
+    };
     Trial {
         test,
         configuration,
@@ -114,7 +119,7 @@ const fn short(configuration: &'static Configuration, test: &'static str, words:
         generations: 0,
         length: Length::Short,
         repeat: Repeat::Once,
-        limit: LIMIT,
+        limit,
     }
 }
 
@@ -256,7 +261,7 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         }
         // The longest way is some 100 instructions.
         "bochs-ryzen-stepped" | "bochs-haswell-stepped" => vec![sweep(configuration, "t=sweep steps=120")],
-        "qemu-stepped" => vec![sweep(configuration, "t=sweep steps=120 stride=1500")],
+        "qemu-stepped" => vec![sweep(configuration, "t=sweep steps=80 stride=1500")],
         "qemu-bios" | "qemu-uefi" => vec![skeleton(configuration)],
         "bochs-ryzen-4" => [torture(configuration, GENERATIONS), trouble(configuration)]
             .into_iter()

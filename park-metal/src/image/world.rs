@@ -234,6 +234,10 @@ pub(crate) extern "C" fn ap_main(argument: u64) -> ! {
     come_home()
 }
 
+/// How often a CPU is told to start again: it may still have to take a STARTUP that was sent before, which a virtual CPU
+/// that its host is too busy for does after the INIT that should have come later.
+const RESTARTS: u64 = 3;
+
 /// Starts `cpu` again, wherever it is, into its job loop.
 ///
 /// # Safety
@@ -244,17 +248,21 @@ pub(crate) unsafe fn restart(world: &World, cpu: &'static PerCpu) -> Result<(), 
     let arrivals = cpu.arrivals.load(Ordering::Acquire);
     // SAFETY: the caller's promise, and the INIT below stops the CPU before it could use them.
     unsafe { area.write_tables() };
-    // SAFETY: the trampoline is a region of its own; the stack is in the CPU's area; the boot CPU alone starts others.
-    unsafe {
-        start_ap(
-            &mut local_apic()?,
-            world.clock,
-            world.plan.trampoline,
-            cpu.apic_id,
-            area.stack_top(),
-            world.timeout_us(),
-        )
-    }?;
+    let (mut apic, clock, page, stack_top) = (local_apic()?, world.clock, world.plan.trampoline, area.stack_top());
+    let timeout_us = world.timeout_us() / RESTARTS;
+    let mut restarts = 1;
+    // SAFETY: the trampoline is a region of its own; the stack is in the CPU's area; the boot CPU alone starts others; and a
+    // CPU that did not come is sent an INIT, here and at the beginning of the next attempt.
+    while let Err(why) = unsafe { start_ap(&mut apic, clock, page, cpu.apic_id, stack_top, timeout_us) } {
+        if restarts == RESTARTS {
+            return Err(why);
+        }
+        restarts += 1;
+        let fields = [("cpu", Value::Number(cpu.index.into())), ("why", Value::Format(format_args!("{why}")))];
+        serial::emit("not-restarted", &fields);
+        apic.send_init(cpu.apic_id)?;
+        clock.pass_us(INIT_US);
+    }
     Ok(world.wait(|| cpu.arrivals.load(Ordering::Acquire) > arrivals, "a CPU that was started again")?)
 }
 

@@ -9,6 +9,8 @@ use crate::image::world::World;
 use crate::memory::Region;
 use crate::report::Value;
 
+/// The longest wait for the host, whose own limits are half of it.
+const ANSWER_US: u64 = 60_000_000;
 /// What the host answers with.
 const DONE: u8 = b'g';
 
@@ -47,5 +49,5 @@ pub(crate) fn note_registers(world: &World, tag: &str) -> Result<(), Failure> {
 }
 
 fn answer(world: &World) -> Result<(), Failure> {
-    Ok(world.wait(|| serial::receive() == Some(DONE), "the host")?)
+    Ok(world.clock.wait(ANSWER_US, "the host", || serial::receive() == Some(DONE))?)
 }
