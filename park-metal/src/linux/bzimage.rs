@@ -36,7 +36,7 @@ const PARAGRAPH_BYTES: u64 = 16;
 /// A kernel whose header and length were checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BzImage<'a> {
-    /// The header, from [`SETUP_SECTORS`] on.
+    /// The header, from its field `setup_sects` (1F1h in the file) on.
     pub header: &'a [u8],
     /// What goes to memory.
     pub kernel: &'a [u8],
