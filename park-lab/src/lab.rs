@@ -149,7 +149,16 @@ fn runs(
         return simulated(trial, folder, lines, cases);
     }
     if trial.test == CONFORMANCE {
-        return measured(trial, image, folder, deadline, (lines, cases));
+        let verdict = measured(trial, image, folder, deadline, (lines, cases))?;
+        if verdict.is_err() || trial.repeat == Repeat::Once {
+            return Ok(verdict);
+        }
+        let again = folder.join("again");
+        fs::create_dir(&again).map_err(LabError::file(&again))?;
+        let before = core::mem::take(lines);
+        cases.clear();
+        let verdict = measured(trial, image, &again, deadline, (lines, cases))?;
+        return Ok(verdict.and_then(|()| difference(&before, lines).map_or(Ok(()), Err)));
     }
     let first = once(trial, image, folder, deadline, lines)?;
     let mut verdict = judge(&expected, lines, first);

@@ -254,6 +254,8 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
             vec![
                 twice(smp(configuration)),
                 twice(skeleton(configuration)),
+                // Where time is instructions, letting it pass takes some 10 s for each case.
+                Trial { cases: "clgi/?mi", ..twice(conformance(configuration, WITHOUT_HOST)) },
                 twice(bench),
                 losses,
                 Trial { test: "losses-soak", words: LOSSES_SOAK, length: Length::Soak, limit: SOAK_LIMIT, ..losses },
