@@ -15,7 +15,7 @@ struct Package {
 }
 
 /// All packages.
-const PACKAGES: [Package; 13] = [
+const PACKAGES: [Package; 14] = [
     Package { name: "qemu-system-x86", reason: "runs the freestanding image" },
     Package { name: "ovmf", reason: "UEFI for QEMU, with and without SMM" },
     Package { name: "bochs", reason: "runs the freestanding image with real MWAIT and x2APIC" },
@@ -27,6 +27,7 @@ const PACKAGES: [Package; 13] = [
     Package { name: "grub-efi-amd64-bin", reason: "GRUB for UEFI, in ISOs" },
     Package { name: "xorriso", reason: "writes ISOs, for grub-mkrescue" },
     Package { name: "mtools", reason: "the file system in ISOs that UEFI boots from" },
+    Package { name: "binutils", reason: "readelf, which tells what stock Linux's kexec is linked to" },
     Package { name: "rustc-web", reason: "a compiler that can build core for x86_64-unknown-none" },
     Package { name: "rust-web-src", reason: "the source of core, for that" },
 ];

@@ -107,7 +107,7 @@ impl Ride {
     }
 }
 
-/// Runs a machine with `append` on Linux's command line until it ends, goes down, or `limit` or `deadline` passes.
+/// Runs a machine with `append` on Linux's command line until it ends, goes down, or `deadline` passes.
 ///
 /// # Errors
 /// [`LabError`]; how the run ended is none.

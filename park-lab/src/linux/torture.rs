@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::LabError;
 use crate::deadline::Deadline;
-use crate::judge::Exit;
+use crate::judge::{Exit, STATUS_RESET};
 use crate::line::Line;
 use crate::linux::machine::{Files, Ride, Start, ride};
 use crate::linux::way::{Expected, Fired, Way};
@@ -127,7 +127,7 @@ pub fn run(cell: Cell, files: &Files, folder: &Path, deadline: Deadline) -> Resu
 fn came(cell: Cell, ride: &Ride) -> (Came, Option<(u32, u32)>) {
     let unmeasured = |why: &str| (Came::Unmeasured { why: why.to_owned() }, None);
     let (fired, overwriting) = (ride.first("fire").is_some(), ride.first("found").is_some());
-    if ride.resets.triple_faults != 0 || (ride.exit == Exit::Status(0) && fired) {
+    if ride.resets.triple_faults != 0 || (ride.exit == Exit::Status(STATUS_RESET) && fired) {
         return match (fired, overwriting) {
             (true, _) => (Came::ShutDown(Phase::Fired), None),
             (false, true) => (Came::ShutDown(Phase::Overwriting), None),
