@@ -33,14 +33,14 @@ pub const ALL: &[Habit] = &[
         manuals: "an SMI saves the state of Intel's CPUs at Intel's offsets (SDM vol. 3, table 32-3)",
         does: "their models of Intel's CPUs save it at AMD's (APM vol. 2, table 10-1)",
         reason: "one map for all vendors: target/i386/tcg/sysemu/smm_helper.c; cpu/smm.cc",
-        shown_by: "conformance on models of Intel's CPUs, `*/smi`: the image's handler knows both maps, and AMD's is the one that moves SMBASE",
+        shown_by: "conformance on models of Intel's CPUs: with Intel's map alone the image can't move SMBASE, and no SMI is counted",
     },
     Habit {
         emulators: &[Emulator::Qemu],
         manuals: "INIT ends HLT (SDM vol. 2A, HLT)",
         does: "the INIT waits until something else ends HLT",
         reason: "x86_cpu_pending_interrupt, target/i386/cpu.c, does not count it as work",
-        shown_by: "conformance, `wait-for-sipi/*`: a CPU gets there by way of a landing that waits without HLT, or it is not there yet",
+        shown_by: "conformance: without a landing that waits in a loop of jumps, `wait-for-sipi/mc-*` come to no verdict",
     },
     Habit {
         emulators: &[Emulator::Qemu],
