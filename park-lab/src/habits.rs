@@ -40,7 +40,7 @@ pub const ALL: &[Habit] = &[
         manuals: "INIT ends HLT (SDM vol. 2A, HLT)",
         does: "the INIT waits until something else ends HLT",
         reason: "x86_cpu_pending_interrupt, target/i386/cpu.c, does not count it as work",
-        shown_by: "conformance: without a landing that waits in a loop of jumps, `wait-for-sipi/mc-*` come to no verdict",
+        shown_by: "conformance: without a landing that waits in a loop, not in HLT, `wait-for-sipi/mc-*` come to no verdict",
     },
     Habit {
         emulators: &[Emulator::Qemu],
