@@ -260,7 +260,12 @@ impl Session<'_> {
             return Ok(false);
         }
         self.looked = Instant::now();
-        let status = self.qmp(ANSWER)?.execute("query-status", &json!({}), Deadline::after(ANSWER))?;
+        let asked = self.qmp(ANSWER).and_then(|qmp| qmp.execute("query-status", &json!({}), Deadline::after(ANSWER)));
+        // QEMU may end while it is asked: how, the listener sees.
+        let status = match asked {
+            Err(LabError::Qmp(_)) => return Ok(false),
+            other => other?,
+        };
         let is_down = status.get("status").and_then(Value::as_str) == Some("shutdown");
         if is_down {
             self.note_registers(DOWN_TAG)?;
