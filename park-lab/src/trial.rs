@@ -265,10 +265,12 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         "bochs-ryzen-stepped" | "bochs-haswell-stepped" => vec![sweep(configuration, "t=sweep steps=120")],
         "qemu-stepped" => vec![sweep(configuration, "t=sweep steps=80 stride=1500")],
         "qemu-bios" | "qemu-uefi" => vec![skeleton(configuration)],
-        "bochs-ryzen-4" => [torture(configuration, GENERATIONS), trouble(configuration)]
-            .into_iter()
-            .chain(broken(configuration))
-            .collect(),
+        "bochs-ryzen-4" => {
+            [torture(configuration, GENERATIONS), trouble(configuration), conformance(configuration, WITHOUT_HOST)]
+                .into_iter()
+                .chain(broken(configuration))
+                .collect()
+        }
         "qemu-la57" => vec![
             short(configuration, "smp", "t=smp levels=5", End::Completes { test: "smp" }),
             short(configuration, "skeleton", "t=skeleton levels=5", End::Completes { test: "skeleton" }),
@@ -292,6 +294,9 @@ fn on(configuration: &'static Configuration) -> Vec<Trial> {
         "qemu-intel" => {
             let conformance = conformance(configuration, WITH_HOST);
             vec![torture(configuration, FEW_GENERATIONS), conformance, mailbox(configuration)]
+        }
+        "bochs-haswell-4" | "bochs-tigerlake-4" => {
+            vec![torture(configuration, FEW_GENERATIONS), conformance(configuration, WITHOUT_HOST)]
         }
         _ => vec![torture(configuration, FEW_GENERATIONS)],
     }
