@@ -39,8 +39,6 @@ const TCG_INIT: &str = "an INIT is taken whatever GIF is: accel/tcg/cpu-exec.c l
 const TCG_WAIT_NMI: &str = "an NMI is delivered in wait-for-SIPI, through the real-mode vector table: x86_cpu_pending_interrupt does not know the state";
 const TCG_WAIT_SMI: &str =
     "an SMI is taken in wait-for-SIPI; after RSM the CPU runs from the reset vector, and firmware resets the machine";
-const TCG_WAIT_RENDEZVOUS: &str =
-    "an SMI is taken in wait-for-SIPI; after RSM the CPU runs from the reset vector, and stays in firmware";
 const TCG_MONITOR: &str =
     "MWAIT is PAUSE on a machine with several CPUs: a store ends no wait (target/i386/tcg/misc_helper.c)";
 
@@ -82,12 +80,6 @@ pub const ALL: &[Deviation] = &[
     row(Emulator::Qemu, (Mechanism::WaitForSipi, Event::Nmi), (Response::Unnoticed, Response::Reset), TCG_WAIT_NMI),
     row(Emulator::Qemu, (Mechanism::WaitForSipi, Event::Smi), (Response::Held, Response::Reset), TCG_WAIT_SMI),
     row(Emulator::Qemu, (Mechanism::Hlt, Event::SmiRendezvous), (Response::Transparent, Response::Laps), TCG_RSM),
-    row(
-        Emulator::Qemu,
-        (Mechanism::WaitForSipi, Event::SmiRendezvous),
-        (Response::Held, Response::Taken),
-        TCG_WAIT_RENDEZVOUS,
-    ),
     row(Emulator::Qemu, (Mechanism::WaitForSipi, Event::SmiNoRestart), (Response::Held, Response::Reset), TCG_WAIT_SMI),
 ];
 

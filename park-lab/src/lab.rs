@@ -184,9 +184,10 @@ fn measured(
     deadline: Deadline,
     (lines, all): (&mut Vec<String>, &mut Vec<Shown>),
 ) -> Result<Result<(), Flaw>, LabError> {
-    let mut globs = vec![trial.cases.to_owned()];
+    let mut globs: Vec<(String, Asked)> =
+        trial.cases.iter().rev().map(|glob| ((*glob).to_owned(), Asked::ByGlob)).collect();
     let mut boot = 0;
-    while let Some(glob) = globs.pop() {
+    while let Some((glob, asked)) = globs.pop() {
         boot += 1;
         let own = folder.join(format!("boot-{boot}"));
         fs::create_dir(&own).map_err(LabError::file(&own))?;
@@ -200,21 +201,31 @@ fn measured(
         match (verdict?, open) {
             (Err(Flaw::Reset), Some(case)) => {
                 all.push(Shown::reset(case));
-                if boot == 1 {
+                if asked == Asked::ByGlob {
                     let named = Case::all().filter(|case| case.matches(&glob));
                     let rest = named.skip_while(|other| *other != case).skip(1);
-                    globs.extend(rest.map(|case| case.to_string()));
+                    globs.extend(rest.map(|case| (case.to_string(), Asked::Alone)));
                 }
             }
             (verdict, _) => {
                 // A case that this machine can't show is no failure when it was asked for alone.
-                if let Err(flaw) = verdict.or_else(|flaw| if boot == 1 { Err(flaw) } else { lacked(flaw) }) {
+                if let Err(flaw) = verdict.or_else(|flaw| if asked == Asked::ByGlob { Err(flaw) } else { lacked(flaw) })
+                {
                     return Ok(Err(flaw));
                 }
             }
         }
     }
     Ok(unsurprising(trial, all))
+}
+
+/// How a boot was asked for its cases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    /// As the trial says.
+    ByGlob,
+    /// One alone, since the machine did not live to come to it.
+    Alone,
 }
 
 /// All cases on the simulator, in this process.

@@ -12,7 +12,7 @@ use park_lab::bench::statistics::Summary;
 const WIDTH: f64 = 980.0;
 const NAMES: f64 = 150.0;
 /// Room right of a plot.
-const RIGHT: f64 = 90.0;
+const RIGHT: f64 = 120.0;
 /// Height of one row, and of the axis below.
 const ROW: f64 = 44.0;
 const AXIS: f64 = 34.0;
